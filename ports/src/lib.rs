@@ -1,0 +1,12 @@
+//! The ports, in the order an event meets them. Each trait carries its contract; each has one
+//! conformance suite in [`conformance`] that every adapter passes. No technology is named here.
+
+pub mod clock;
+pub mod control_store;
+pub mod error;
+pub mod event_log;
+
+pub use clock::Clock;
+pub use control_store::{ControlStore, Put, Versioned};
+pub use error::{PortError, Retry};
+pub use event_log::{Append, Assignment, EventLog, LogReader, LogRecord, ReadLimits};

@@ -1,1 +1,6 @@
-//! Placeholder head.
+//! The arena: rules of games, built-in agents, a benchmark, and the league that plays them.
+//!
+//! The crate knows nothing of how Agon works inside. It speaks to it over HTTP, with a token, like
+//! any other producer; what it may rely on is the public interface alone.
+
+pub mod games;

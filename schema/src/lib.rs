@@ -15,8 +15,8 @@ pub mod rating;
 pub mod record;
 pub mod time;
 pub mod topic;
-mod wire;
 pub mod wikimedia;
+mod wire;
 
 pub use codec::{DecodeError, decode, encode};
 pub use event::Event;

@@ -36,7 +36,8 @@ impl Record {
 
     /// Bytes that count against [`RECORD_BYTES_MAX`].
     pub fn size_bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key.len() + headers + self.value.len()
     }
 
@@ -197,7 +198,9 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["", "x", "1f2e3d4c-", "1f2e3d4c-q1.2", "1f2e3d4c-m1", "1f2e3d4c-m.1", "é2e3d4c"] {
+        for text in
+            ["", "x", "1f2e3d4c-", "1f2e3d4c-q1.2", "1f2e3d4c-m1", "1f2e3d4c-m.1", "é2e3d4c"]
+        {
             assert_eq!(text.parse::<PositionToken>(), Err(BadToken), "{text}");
         }
     }

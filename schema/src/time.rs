@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::civil;
+use jiff::fmt::temporal::Pieces;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,6 +12,8 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(i64);
 
+// Civil times reach both ends of the range; `jiff::Timestamp` stops a day before the last.
+const EPOCH: civil::DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
 /// 0001-01-01T00:00:00Z.
 const MICROS_MIN: i64 = -62_135_596_800_000_000;
 /// 9999-12-31T23:59:59.999999Z.
@@ -26,7 +30,11 @@ impl Timestamp {
     /// # Errors
     /// Outside the years 0001 to 9999.
     pub fn from_micros(micros: i64) -> Result<Timestamp, BadTime> {
-        if (MICROS_MIN..=MICROS_MAX).contains(&micros) { Ok(Timestamp(micros)) } else { Err(BadTime) }
+        if (MICROS_MIN..=MICROS_MAX).contains(&micros) {
+            Ok(Timestamp(micros))
+        } else {
+            Err(BadTime)
+        }
     }
 
     /// Microseconds since the epoch.
@@ -43,8 +51,8 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC, with as many decimals as the time has.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => time.fmt(f),
+        match EPOCH.checked_add(jiff::SignedDuration::from_micros(self.0)) {
+            Ok(time) => write!(f, "{time}Z"),
             Err(_) => unreachable!("a Timestamp lies between the years 0001 and 9999"),
         }
     }
@@ -56,14 +64,15 @@ impl FromStr for Timestamp {
     /// Reads RFC 3339 with an offset, or a date alone, which means its first moment in UTC.
     /// Finer digits than microseconds are cut.
     fn from_str(text: &str) -> Result<Timestamp, BadTime> {
-        if let Ok(date) = text.parse::<jiff::civil::Date>()
-            && text.len() == 10
-        {
-            let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| BadTime)?;
-            return Timestamp::from_micros(zoned.timestamp().as_microsecond());
-        }
-        let time = text.parse::<jiff::Timestamp>().map_err(|_| BadTime)?;
-        Timestamp::from_micros(time.as_microsecond())
+        let pieces = Pieces::parse(text).map_err(|_| BadTime)?;
+        let (time, offset_s) = match (pieces.time(), pieces.to_numeric_offset()) {
+            (Some(time), Some(offset)) => (time, offset.seconds()),
+            (None, None) => (civil::Time::midnight(), 0),
+            _ => return Err(BadTime),
+        };
+        let since = pieces.date().to_datetime(time).duration_since(EPOCH);
+        let micros = since.as_micros() - i128::from(offset_s) * 1_000_000;
+        Timestamp::from_micros(i64::try_from(micros).map_err(|_| BadTime)?)
     }
 }
 
@@ -97,7 +106,8 @@ mod tests {
 
     #[test]
     fn refuses_what_lies_outside_or_is_no_time() {
-        for text in ["", "yesterday", "-000001-01-01", "0000-12-31", "+010000-01-01", "2026-13-01"] {
+        for text in ["", "yesterday", "-000001-01-01", "0000-12-31", "+010000-01-01", "2026-13-01"]
+        {
             assert_eq!(text.parse::<Timestamp>(), Err(BadTime), "{text}");
         }
         assert_eq!(Timestamp::from_micros(i64::MAX), Err(BadTime));

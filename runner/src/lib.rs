@@ -3,4 +3,8 @@
 //! The crate knows nothing of how Agon works inside. It speaks to it over HTTP, with a token, like
 //! any other producer; what it may rely on is the public interface alone.
 
+pub mod agents;
+pub mod arena;
+pub mod benchmark;
+pub mod dice;
 pub mod games;

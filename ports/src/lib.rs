@@ -1,7 +1,9 @@
 //! The ports, in the order an event meets them. Each trait carries its contract; each has one
-//! conformance suite in [`conformance`] that every adapter passes. No technology is named here.
+//! conformance suite in `conformance` that every adapter passes. No technology is named here.
 
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod control_store;
 pub mod error;
 pub mod event_log;

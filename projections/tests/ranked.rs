@@ -124,7 +124,6 @@ fn costs_few_bytes_an_entrant() {
     let built = Ranked::build(&ids, (0..COUNT).map(|n| (n, key(n))));
     for (name, board) in [("grown", grown), ("built", built)] {
         let entry_bytes = (ids.bytes() + board.bytes()) as f64 / f64::from(COUNT);
-        println!("{name}: {entry_bytes:.1} bytes an entrant, {} of them its id", id(0).len());
         assert!(entry_bytes < 45.0, "{name}: {entry_bytes} bytes an entrant");
     }
 }

@@ -36,6 +36,14 @@ pub struct Ranked {
     len: usize,
 }
 
+/// How the id of another slot compares with this slot's. Reads ids, which are far apart in memory,
+/// only where keys are equal and slots are not.
+fn by_id(ids: &Ids, slot: u32) -> impl Fn(u32) -> Ordering + '_ {
+    move |other| {
+        if other == slot { Ordering::Equal } else { ids.id(other).cmp(ids.id(slot)) }
+    }
+}
+
 /// Where an entry stands or would stand.
 #[derive(Clone, Copy)]
 struct Place {
@@ -54,10 +62,10 @@ impl Ranked {
     ///
     /// Equal pairs count once; slots that `ids` does not hold are left out.
     pub fn build(ids: &Ids, entrants: impl IntoIterator<Item = (u32, u64)>) -> Self {
-        let known = |&(slot, _): &(u32, u64)| !ids.id(slot).is_empty();
+        let known = |&(slot, _): &(u32, u64)| ids.holds(slot);
         let mut entries: Vec<Entry> =
             entrants.into_iter().filter(known).map(|(slot, key)| Entry::new(key, slot)).collect();
-        entries.sort_unstable_by(|a, b| a.compare(ids, b.key(), ids.id(b.slot)));
+        entries.sort_unstable_by(|a, b| a.compare(b.key(), by_id(ids, b.slot)));
         entries.dedup();
 
         let mut board = Self { len: entries.len(), ..Self::default() };
@@ -86,9 +94,8 @@ impl Ranked {
     /// Adds an entrant; false, and nothing is changed, when it stands there already with this
     /// key or `ids` does not hold the slot.
     pub fn insert(&mut self, ids: &Ids, slot: u32, key: u64) -> bool {
-        let id = ids.id(slot);
-        let place = self.locate(ids, key, id);
-        if id.is_empty() || place.found {
+        let place = self.locate(key, by_id(ids, slot));
+        if place.found || !ids.holds(slot) {
             return false;
         }
         self.insert_at(place, Entry::new(key, slot));
@@ -97,7 +104,7 @@ impl Ranked {
 
     /// Takes an entrant away; false when it does not stand there with this key.
     pub fn remove(&mut self, ids: &Ids, slot: u32, key: u64) -> bool {
-        let place = self.locate(ids, key, ids.id(slot));
+        let place = self.locate(key, by_id(ids, slot));
         if place.found {
             self.remove_at(place, key);
         }
@@ -107,16 +114,16 @@ impl Ranked {
     /// Moves an entrant to another key; false, and nothing is changed, when it does not stand
     /// there with the old key or already with the new one.
     pub fn update(&mut self, ids: &Ids, slot: u32, old_key: u64, new_key: u64) -> bool {
-        let id = ids.id(slot);
-        let old = self.locate(ids, old_key, id);
+        let old = self.locate(old_key, by_id(ids, slot));
         if !old.found || old_key == new_key {
             return old.found;
         }
         self.remove_at(old, old_key);
         // Located after the removal, which may have merged blocks.
-        let new = self.locate(ids, new_key, id);
+        let new = self.locate(new_key, by_id(ids, slot));
         if new.found {
-            self.insert_at(self.locate(ids, old_key, id), Entry::new(old_key, slot));
+            let old = self.locate(old_key, by_id(ids, slot));
+            self.insert_at(old, Entry::new(old_key, slot));
             return false;
         }
         self.insert_at(new, Entry::new(new_key, slot));
@@ -125,15 +132,13 @@ impl Ranked {
 
     /// The ordinal of an entrant, if it stands there with this key.
     pub fn rank_of(&self, ids: &Ids, slot: u32, key: u64) -> Option<usize> {
-        self.position(ids, key, ids.id(slot)).ok()
+        self.ordinal(self.locate(key, by_id(ids, slot))).ok()
     }
 
     /// The ordinal of (key, id); as an error the ordinal it would have, as after a cursor whose
     /// entrant has moved on.
     pub fn position(&self, ids: &Ids, key: u64, id: &str) -> Result<usize, usize> {
-        let place = self.locate(ids, key, id);
-        let ordinal = self.sums.before(place.block).entries + place.at;
-        if place.found { Ok(ordinal) } else { Err(ordinal) }
+        self.ordinal(self.locate(key, |slot| ids.id(slot).cmp(id)))
     }
 
     /// The slot at an ordinal.
@@ -190,9 +195,9 @@ impl Ranked {
                 return Err(format!("block {n}: {rule}"));
             }
             for entry in entries {
-                let (key, id) = (entry.key(), ids.id(entry.slot));
-                if last.is_some_and(|last| last.compare(ids, key, id) != Ordering::Less) {
-                    return Err(format!("block {n}: entries are in order, {id:?} is not"));
+                let tie = by_id(ids, entry.slot);
+                if last.is_some_and(|last| last.compare(entry.key(), tie) != Ordering::Less) {
+                    return Err(format!("block {n}: entries are in order, {entry:?} is not"));
                 }
                 last = Some(*entry);
             }
@@ -211,14 +216,19 @@ impl Ranked {
 }
 
 impl Ranked {
-    fn locate(&self, ids: &Ids, key: u64, id: &str) -> Place {
-        let up_to = |entry: &Entry| entry.compare(ids, key, id) != Ordering::Greater;
+    fn locate(&self, key: u64, tie: impl Fn(u32) -> Ordering) -> Place {
+        let up_to = |first: &Entry| first.compare(key, &tie) != Ordering::Greater;
         let block = self.firsts.partition_point(up_to).saturating_sub(1);
         let Some(b) = self.blocks.get(block) else { return Place { block, at: 0, found: false } };
-        match b.entries().binary_search_by(|entry| entry.compare(ids, key, id)) {
+        match b.entries().binary_search_by(|entry| entry.compare(key, &tie)) {
             Ok(at) => Place { block, at, found: true },
             Err(at) => Place { block, at, found: false },
         }
+    }
+
+    fn ordinal(&self, place: Place) -> Result<usize, usize> {
+        let ordinal = self.sums.before(place.block).entries + place.at;
+        if place.found { Ok(ordinal) } else { Err(ordinal) }
     }
 
     /// Block and place of the first entry whose key is not smaller; the place may be the block's

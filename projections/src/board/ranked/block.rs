@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use super::Ids;
-
 /// Most entries of a block. Tests use few, so that short sequences split and merge.
 pub(super) const BLOCK_MAX: usize = if cfg!(test) { 8 } else { 512 };
 
@@ -30,9 +28,9 @@ impl Entry {
         u64::from(self.key_high) << 32 | u64::from(self.key_low)
     }
 
-    /// The order of the board: by key, then by the bytes of the id.
-    pub(super) fn compare(&self, ids: &Ids, key: u64, id: &str) -> Ordering {
-        self.key().cmp(&key).then_with(|| ids.id(self.slot).cmp(id))
+    /// The order of the board: by key, then by what `tie` says of the entry's slot.
+    pub(super) fn compare(&self, key: u64, tie: impl Fn(u32) -> Ordering) -> Ordering {
+        self.key().cmp(&key).then_with(|| tie(self.slot))
     }
 }
 

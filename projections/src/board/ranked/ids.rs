@@ -112,6 +112,11 @@ impl Ids {
         text(&self.groups, slot)
     }
 
+    /// Whether the slot was handed out.
+    pub fn holds(&self, slot: u32) -> bool {
+        (slot as usize) < self.len()
+    }
+
     /// Bytes on the heap, from capacities.
     pub fn bytes(&self) -> usize {
         let texts: usize = self.groups.iter().map(Group::bytes).sum();

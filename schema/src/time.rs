@@ -29,8 +29,8 @@ impl Timestamp {
     ///
     /// # Errors
     /// Outside the years 0001 to 9999.
-    pub fn from_micros(micros: i64) -> Result<Timestamp, BadTime> {
-        if (MICROS_MIN..=MICROS_MAX).contains(&micros) {
+    pub const fn from_micros(micros: i64) -> Result<Timestamp, BadTime> {
+        if micros >= MICROS_MIN && micros <= MICROS_MAX {
             Ok(Timestamp(micros))
         } else {
             Err(BadTime)

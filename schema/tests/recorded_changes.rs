@@ -1,5 +1,5 @@
 //! The recorded stream and its edge cases, when the shared data is beside the project.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,0 +1,96 @@
+//! The store: rows that the folds left behind, and how far each partition is folded.
+
+use agon_projections::row_bytes::Prefix;
+use agon_projections::{Flush, Row, RowKey};
+use async_trait::async_trait;
+
+use crate::PortError;
+
+/// Which way a scan goes through its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the smallest key up.
+    Rising,
+    /// From the largest key down.
+    Falling,
+}
+
+/// A page of rows whose keys start alike.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// What the keys start with.
+    pub prefix: Prefix,
+    /// The last key of the page before (exclusive); `None` for the first page.
+    pub after: Option<RowKey>,
+    /// Which way.
+    pub order: Order,
+    /// Rows at most.
+    pub limit: usize,
+}
+
+impl Scan {
+    /// The first page of at most `limit` rows, rising.
+    pub fn first(prefix: Prefix, limit: usize) -> Scan {
+        Scan { prefix, after: None, order: Order::Rising, limit }
+    }
+}
+
+/// Keeps rows by key, and the position up to which they are true.
+///
+/// ```text
+/// stored progress ---- (from ........ progress.applied]   a flush covers (from, applied]
+///   applied <= stored : applied before, a no-op           (a retry, a late zombie)
+///   from == stored    : applied, whole or not at all
+///   otherwise         : gap or overlap, refused as Retry::Never; nothing is written
+/// ```
+/// - After `Ok`, rows and progress are there together for every later call, and survive the loss
+///   of the process. After the loss of power the store may stand at an earlier flush, but never at
+///   a part of one: the log brings it forward again.
+/// - A crash or an error before `Ok` leaves either the whole flush or nothing of it.
+/// - A row that a flush writes replaces the one under the same key.
+/// - Keys are in the order of [`agon_projections::row_bytes::key_bytes`].
+#[async_trait]
+pub trait ProjectionStore: Send + Sync {
+    /// Writes a flush as the table above says.
+    ///
+    /// # Errors
+    /// `Retry::Never` for a gap or an overlap, `Retry::Later` when the store is away or full.
+    async fn flush(&self, flush: Flush) -> Result<(), PortError>;
+
+    /// The rows of these keys, in the order asked; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Retry::Later` when the store is away, `Retry::Never` when a row is damaged.
+    async fn get(&self, keys: Vec<RowKey>) -> Result<Vec<Option<Row>>, PortError>;
+
+    /// At most `scan.limit` rows.
+    ///
+    /// # Errors
+    /// As [`ProjectionStore::get`].
+    async fn scan(&self, scan: Scan) -> Result<Vec<Row>, PortError>;
+}
+
+/// Rows a page when a whole prefix is read.
+const PAGE_ROWS: usize = 4096;
+
+/// All rows under a prefix, read by pages.
+///
+/// # Errors
+/// As [`ProjectionStore::scan`].
+pub async fn scan_all(
+    store: &dyn ProjectionStore,
+    prefix: Prefix,
+) -> Result<Vec<Row>, PortError> {
+    let mut rows: Vec<Row> = Vec::new();
+    loop {
+        let after = rows.last().map(|row| row.key.clone());
+        let scan =
+            Scan { prefix: prefix.clone(), after, order: Order::Rising, limit: PAGE_ROWS };
+        let page = store.scan(scan).await?;
+        let is_last = page.len() < PAGE_ROWS;
+        rows.extend(page);
+        if is_last {
+            return Ok(rows);
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The socket: an accept loop of our own, since the framework's has no timers.
+//!
+//! Connections have limits in number (in all, and from one address), in patience and in the size
+//! of a head. One too many is told 503 and closed. On the way down nothing new is accepted, what
+//! is in flight is answered until a deadline, and what is left then is cut.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use crate::code::Code;
+use crate::connection::{BusyBody, Patience, Phase, TimedSocket};
+use crate::problem::Problem;
+use crate::request::Peer;
+
+/// The limits of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// Connections at once; 4,096. One more is answered 503 and closed.
+    pub connections_max: usize,
+    /// Connections at once from one address; 1,024. One more is answered 503 and closed.
+    pub connections_per_address_max: usize,
+    /// Milliseconds from the first byte of a request to the end of its head; 5,000. A new
+    /// connection's begin counts as a first byte. Then it is closed.
+    pub head_ms_max: u64,
+    /// Milliseconds between two requests of a connection; 60,000. Then it is closed.
+    pub idle_ms_max: u64,
+    /// Milliseconds for which a client may take nothing of its answer; 30,000. Then it is closed.
+    pub write_ms_max: u64,
+    /// Bytes of a request's head; 32 KiB. One more is 431. Of headers there are at most 100.
+    pub head_bytes_max: usize,
+    /// Milliseconds for requests in flight when the server stops; 10,000. Then they are cut.
+    pub drain_ms_max: u64,
+}
+
+impl Default for ServeSettings {
+    fn default() -> ServeSettings {
+        ServeSettings {
+            connections_max: 4096,
+            connections_per_address_max: 1024,
+            head_ms_max: 5000,
+            idle_ms_max: 60_000,
+            write_ms_max: 30_000,
+            head_bytes_max: 32 << 10,
+            drain_ms_max: 10_000,
+        }
+    }
+}
+
+/// Bytes that a connection buffers of what it reads.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// Refused connections that are told so at once; further ones are closed without a word.
+const REFUSALS_MAX: usize = 64;
+/// How long a refused client may take to read why.
+const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Pause after a failed accept, such as with all file descriptors in use.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why an address cannot be listened on.
+#[derive(Debug, Error)]
+#[error("listen on {address}: {source}; {remedy}")]
+pub struct BindError {
+    /// The address that was asked for.
+    pub address: String,
+    /// What the system said.
+    pub source: io::Error,
+    remedy: &'static str,
+}
+
+/// Listens on `HOST:PORT`.
+///
+/// # Errors
+/// The address is taken, not allowed, or no address of this machine.
+pub async fn bind(address: &str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| {
+        let remedy = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop what listens there, or choose another address with --listen"
+            }
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 up with --listen",
+            _ => "choose an address of this machine with --listen, such as 127.0.0.1:8080",
+        };
+        BindError { address: address.to_owned(), source, remedy }
+    })
+}
+
+/// How the server went down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut at the deadline.
+    pub cut: usize,
+}
+
+/// Serves until `stop` is cancelled and what was in flight is answered or cut.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: ServeSettings,
+    stop: CancellationToken,
+) -> Drained {
+    let server = Server {
+        router,
+        settings,
+        http: http(&settings),
+        crowd: Crowd::new(&settings),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        tasks: TaskTracker::new(),
+        stop: stop.clone(),
+        cut: CancellationToken::new(),
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => server.take(socket, peer),
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    server.drain().await
+}
+
+fn http(settings: &ServeSettings) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // Patience is kept by the socket, which knows idle from slow.
+    http.timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_header_size(settings.head_bytes_max)
+        .max_buf_size(BUFFER_BYTES_MAX.max(settings.head_bytes_max));
+    http
+}
+
+struct Server {
+    router: Router,
+    settings: ServeSettings,
+    http: http1::Builder,
+    crowd: Arc<Crowd>,
+    refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    cut: CancellationToken,
+}
+
+impl Server {
+    fn take(&self, socket: TcpStream, peer: SocketAddr) {
+        match self.crowd.enter(peer.ip()) {
+            Some(place) => self.answer(socket, peer, place),
+            None => self.refuse(socket),
+        }
+    }
+
+    fn answer(&self, socket: TcpStream, peer: SocketAddr, place: Place) {
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection answers with a delay");
+        }
+        let patience = Patience {
+            head: Duration::from_millis(self.settings.head_ms_max),
+            idle: Duration::from_millis(self.settings.idle_ms_max),
+            write: Duration::from_millis(self.settings.write_ms_max),
+        };
+        let phase = Phase::new();
+        let socket = TokioIo::new(TimedSocket::new(socket, phase.clone(), patience));
+        let router = self.router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let busy = phase.busy();
+            request.extensions_mut().insert(Peer(peer));
+            let answer = router.clone().call(request);
+            async move {
+                let response = answer.await?;
+                Ok::<_, Infallible>(response.map(|body| BusyBody::new(body, busy)))
+            }
+        });
+        let connection = self.http.serve_connection(socket, service);
+        let (stop, cut) = (self.stop.clone(), self.cut.clone());
+        self.tasks.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = cut.cancelled() => return,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        served = connection.as_mut() => served,
+                        () = cut.cancelled() => return,
+                    }
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+
+    /// Says why and closes. The client's bytes are read and dropped for a moment, since closing
+    /// on unread ones would take the answer back.
+    fn refuse(&self, mut socket: TcpStream) {
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        let cut = self.cut.clone();
+        self.tasks.spawn(async move {
+            let tell = async {
+                socket.write_all(&refusal()).await?;
+                socket.shutdown().await?;
+                let mut dropped = [0; 1024];
+                while socket.read(&mut dropped).await? > 0 {}
+                Ok::<(), io::Error>(())
+            };
+            tokio::select! {
+                told = tokio::time::timeout(REFUSAL_TIME_MAX, tell) => {
+                    tracing::debug!(told = matches!(told, Ok(Ok(()))), "refused a connection");
+                }
+                () = cut.cancelled() => {}
+            }
+            drop(permit);
+        });
+    }
+
+    async fn drain(self) -> Drained {
+        self.tasks.close();
+        let limit = Duration::from_millis(self.settings.drain_ms_max);
+        let mut cut = 0;
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            cut = self.tasks.len();
+            self.cut.cancel();
+            self.tasks.wait().await;
+        }
+        Drained { cut }
+    }
+}
+
+/// The answer to a connection that has no place.
+fn refusal() -> Vec<u8> {
+    let id = uuid::Uuid::now_v7().to_string();
+    let problem = Problem::new(Code::Overloaded, "too many connections; close some or try again");
+    let body = problem.body("", &id);
+    let mut answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+         content-length: {}\r\nretry-after: 1\r\nx-request-id: {id}\r\nconnection: close\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&body);
+    answer
+}
+
+/// The connections there are, counted in all and by address.
+struct Crowd {
+    places: Arc<Semaphore>,
+    per_address_max: usize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Crowd {
+    fn new(settings: &ServeSettings) -> Arc<Crowd> {
+        Arc::new(Crowd {
+            places: Arc::new(Semaphore::new(settings.connections_max)),
+            per_address_max: settings.connections_per_address_max,
+            by_address: Mutex::default(),
+        })
+    }
+
+    fn enter(self: &Arc<Crowd>, address: IpAddr) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_address.entry(address).or_default();
+        if *count >= self.per_address_max {
+            return None;
+        }
+        *count += 1;
+        Some(Place { crowd: Arc::clone(self), address, _permit: permit })
+    }
+}
+
+/// One connection's place; given back when it ends.
+struct Place {
+    crowd: Arc<Crowd>,
+    address: IpAddr,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_address = self.crowd.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = by_address.get_mut(&self.address) else { return };
+        *count -= 1;
+        if *count == 0 {
+            by_address.remove(&self.address);
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! The store: rows that the folds left behind, and how far each partition is folded.
 
+use std::sync::Arc;
+
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{Flush, Row, RowKey};
 use async_trait::async_trait;
@@ -51,11 +53,11 @@ impl Scan {
 /// - Keys are in the order of [`agon_projections::row_bytes::key_bytes`].
 #[async_trait]
 pub trait ProjectionStore: Send + Sync {
-    /// Writes a flush as the table above says.
+    /// Writes a flush as the table above says. Shared, so that a retry sends the very same one.
     ///
     /// # Errors
     /// `Retry::Never` for a gap or an overlap, `Retry::Later` when the store is away or full.
-    async fn flush(&self, flush: Flush) -> Result<(), PortError>;
+    async fn flush(&self, flush: Arc<Flush>) -> Result<(), PortError>;
 
     /// The rows of these keys, in the order asked; `None` where there is none.
     ///

@@ -6,5 +6,17 @@
 pub mod agents;
 pub mod arena;
 pub mod benchmark;
+pub mod client;
 pub mod dice;
+pub mod error;
 pub mod games;
+pub mod league;
+pub mod report;
+pub mod retry;
+pub mod schedule;
+
+pub use client::Bearer;
+pub use error::Error;
+pub use league::{LeagueConfig, run};
+pub use report::{LeagueReport, Tally};
+pub use retry::RetryPolicy;

@@ -145,8 +145,12 @@ fn check_forced<G: Insight>(game: &G, plies: u32) {
     }
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_search_agrees_with_minimax(seed: u64, plies in 0u32..36) {

@@ -1,7 +1,7 @@
 //! The laws of the games, against plain grids that share nothing with the bitboards.
 
 use agon_runner::games::connect_four::{COLUMNS, ROWS};
-use agon_runner::games::{ConnectFour, Game, IllegalMove, Move, Outcome, Side, TicTacToe};
+use agon_runner::games::{ConnectFour, Game, IllegalMove, Move, Moves, Outcome, Side, TicTacToe};
 use proptest::prelude::*;
 
 /// A board that anybody can check by eye: who holds (column, row).
@@ -73,8 +73,12 @@ fn check_game<G: Game>(picks: &[usize], owner: impl Fn(&[Move]) -> Option<Side>,
     }
 }
 
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn tic_tac_toe_keeps_the_laws(picks in prop::collection::vec(0usize..9, 1..10)) {
@@ -163,4 +167,13 @@ fn what_is_not_legal_is_refused() {
     check_refused::<ConnectFour>(&[], 255);
     check_refused::<ConnectFour>(&[0, 0, 0, 0, 0, 0], 0);
     check_refused::<ConnectFour>(&[0, 1, 0, 1, 0, 1, 0], 5);
+}
+
+#[test]
+fn a_set_of_moves_gives_its_members_in_order() {
+    let moves: Moves = [6, 0, 3, 200, 16].into_iter().collect();
+    assert_eq!(moves.into_iter().collect::<Vec<_>>(), [0, 3, 6]);
+    let nth: Vec<Option<Move>> = [0, 1, 2, 3, usize::MAX].map(|n| moves.nth(n)).to_vec();
+    assert_eq!(nth, [Some(0), Some(3), Some(6), None, None]);
+    assert_eq!((moves.len(), moves.is_empty(), Moves::default().nth(0)), (3, false, None));
 }

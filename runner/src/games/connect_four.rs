@@ -59,9 +59,17 @@ impl ConnectFour {
     }
 }
 
-/// The columns in which at least one of the cells lies.
+/// The columns in which at least one of the cells lies. A plain loop: it is the innermost of all
+/// that the agents do, and tests run it without optimisation.
 fn columns_of(cells: u64) -> Moves {
-    (0..COLUMNS).filter(|column| cells >> (column * 7) & 0b11_1111 != 0).collect()
+    let (mut columns, mut column) = (0, 0);
+    while column < COLUMNS {
+        if cells >> (column * 7) & 0b11_1111 != 0 {
+            columns |= 1 << column;
+        }
+        column += 1;
+    }
+    Moves::from_bits(columns)
 }
 
 fn has_line(stones: u64) -> bool {

@@ -74,7 +74,11 @@ impl Moves {
 
     /// The `n`-th move, from 0.
     pub fn nth(self, n: usize) -> Option<Move> {
-        self.into_iter().nth(n)
+        let mut left = self.0;
+        for _ in 0..n.min(16) {
+            left &= left.saturating_sub(1);
+        }
+        (left != 0).then(|| left.trailing_zeros() as Move)
     }
 }
 

@@ -123,9 +123,11 @@ fn recover(files: &dyn Files, dir: &Path) -> Result<Entries, ControlError> {
         Err(unreadable) => return Err(refuse(path, unreadable, &remedy(&new_path, new))),
     };
     if new.is_some() {
+        // Removed, not left to be emptied: both names may lead to the same file.
         files.remove(&new_path).map_err(at(&new_path))?;
     }
-    // The last process may have died between its rename and the sync of the directory.
+    // The last process may have died between its rename and the sync of the directory; what is
+    // shown from now on must stay.
     files.sync_dir(dir).map_err(at(dir))?;
     Ok(entries)
 }
@@ -206,11 +208,6 @@ fn read(files: &dyn Files, path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Puts a file with these bytes in the place of the store's, durably.
 fn replace(files: &dyn Files, dir: &Path, bytes: &[u8]) -> io::Result<()> {
     let new_path = dir.join(NEW_FILE);
-    // Removed, not emptied: after a power loss both names may lead to the same file.
-    match files.remove(&new_path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
     let file = files.open(&new_path, Mode::Create)?;
     file.write_at(bytes, 0)?;
     file.sync_data()?;

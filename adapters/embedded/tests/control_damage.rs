@@ -89,11 +89,16 @@ async fn what_was_read_after_a_recovery_is_not_lost_again() {
             let files = SimFiles::new(seed);
             files.cut_power_after(changes);
             put_until_refused(&files).await;
-            files.crash(Crash::KeepPrefix);
+            if seed == 0 {
+                // The process alone died: what it had not synced is seen, and not yet kept.
+                files.cut_power_after(u64::MAX);
+            } else {
+                files.crash(Crash::KeepPrefix);
+            }
             let read = contents(&try_open(&files).expect("the store opens")).await;
             files.crash(Crash::LoseUnsynced);
             let again = contents(&try_open(&files).expect("the store opens")).await;
-            assert_eq!(again, read, "after {changes} changes");
+            assert_eq!(again, read, "seed {seed}, after {changes} changes");
         }
     }
 }

@@ -115,6 +115,11 @@ impl SimFiles {
         self.disk().changes_left = Some(changes);
     }
 
+    /// Whether the power is still there.
+    pub fn has_power(&self) -> bool {
+        self.disk().changes_left != Some(0)
+    }
+
     /// Changes so far: what [`Self::cut_power_after`] counts.
     pub fn changes(&self) -> u64 {
         self.disk().changes

@@ -71,7 +71,7 @@ pub(super) fn open(
     };
     check_asked(dir, &mark, options)?;
     let scanned = Scan::new(files, dir, mark, options).run(&segments)?;
-    if !both && (scanned.cut_from.is_some() || scanned.leftover_frames) {
+    if !both && (scanned.cut_from.is_some() || scanned.leftover.is_some()) {
         let what = "one of its two slots is damaged, and the log's tail is too, so it cannot be \
             told whether that was acknowledged";
         return Err(OpenError::Damaged { file: watermark_file, byte: 0, what: what.to_owned() });
@@ -201,7 +201,10 @@ pub(super) fn whole_header(file: &dyn DataFile) -> io::Result<bool> {
 }
 
 /// Makes what was checked durable and what was torn disappear, then moves the watermark there.
-/// A killed process may have left anything unsynced, so everything is synced again.
+///
+/// A killed process may have left anything unsynced, and one whose sync failed may have left what
+/// the system shows and yet will never write. So whatever is relied on from now on is written
+/// again, with the bytes it has, and synced.
 fn settle(
     files: &dyn Files,
     dir: &Path,
@@ -214,7 +217,7 @@ fn settle(
         warn!(file = %path.display(), "removing a segment that was begun and never acknowledged");
         files.remove(&path)?;
     }
-    let end = scanned.mark.end;
+    let (acknowledged, end) = (scanned.acknowledged, scanned.mark.end);
     if let Some(byte) = scanned.cut_from {
         let path = segment::path(dir, end.segment);
         warn!(
@@ -224,19 +227,41 @@ fn settle(
         scanned.file.truncate(byte)?;
     }
     files.sync_dir(dir)?;
-    scanned.file.sync_data()?;
-    if end.segment > scanned.acknowledged.segment {
-        let before = segment::path(dir, scanned.acknowledged.segment);
-        files.open(&before, Mode::Write)?.sync_data()?;
+    let mut from = acknowledged.byte;
+    if end.segment > acknowledged.segment {
+        let before = files.open(&segment::path(dir, acknowledged.segment), Mode::Write)?;
+        write_again(before.as_ref(), from, before.len()?)?;
+        from = 0;
     }
-    if end != scanned.acknowledged || !both {
+    write_again(scanned.file.as_ref(), from, end.byte)?;
+    watermark.write_again()?;
+    if end != acknowledged || !both {
         warn!(
-            from = ?scanned.acknowledged, to = ?end, both,
+            ?acknowledged,
+            ?end,
+            both,
             "moving the watermark over whole records that a crash left above it"
         );
         watermark.write(&scanned.mark)?;
+        watermark.sync()?;
     }
-    watermark.sync()
+    Ok(())
+}
+
+/// Writes a part of a file with the bytes it has, and syncs the file.
+fn write_again(file: &dyn DataFile, from: u64, to: u64) -> io::Result<()> {
+    const PART_BYTES: usize = 1 << 20;
+    let mut place = from;
+    while place < to {
+        let mut bytes = vec![0; PART_BYTES.min(usize::try_from(to - place).unwrap_or(PART_BYTES))];
+        let read = file.read_at(&mut bytes, place)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.write_at(&bytes[..read], place)?;
+        place += read as u64;
+    }
+    file.sync_data()
 }
 
 /// The ends of a log without records.

@@ -27,8 +27,6 @@ pub(super) struct Scanned {
     pub cut_from: Option<u64>,
     /// A segment above the watermark that has no frame or no header and is to be removed.
     pub leftover: Option<u64>,
-    /// Whether that segment is longer than a header.
-    pub leftover_frames: bool,
 }
 
 pub(super) struct Scan<'a> {
@@ -74,7 +72,7 @@ impl<'a> Scan<'a> {
 
     /// Checks all segments, given by their numbers in order.
     pub(super) fn run(mut self, segments: &[u64]) -> Result<Scanned, OpenError> {
-        let (leftover, leftover_frames) = self.check_numbers(segments)?;
+        let leftover = self.check_numbers(segments)?;
         let last = segments.len() as u64 - u64::from(leftover.is_some());
         for number in 1..=segments.len() as u64 {
             self.bytes_total += self.length(number)?;
@@ -103,12 +101,12 @@ impl<'a> Scan<'a> {
         let acknowledged = self.mark.end;
         let mark = Mark { end: self.at, crc: self.crc, ..self.mark };
         let Scan { ends, index, .. } = self;
-        Ok(Scanned { mark, acknowledged, ends, index, file, cut_from, leftover, leftover_frames })
+        Ok(Scanned { mark, acknowledged, ends, index, file, cut_from, leftover })
     }
 
     /// Every segment up to the watermark is there and at most one above it; answers that one when
-    /// it holds nothing, and whether it is longer than a header.
-    fn check_numbers(&self, segments: &[u64]) -> Result<(Option<u64>, bool), OpenError> {
+    /// it has no frame or no header.
+    fn check_numbers(&self, segments: &[u64]) -> Result<Option<u64>, OpenError> {
         let promised = self.mark.end.segment;
         let name = |number| segment::path(self.dir, number).display().to_string();
         let count = segments.len() as u64;
@@ -123,7 +121,7 @@ impl<'a> Scan<'a> {
             )));
         }
         let Some(&above) = segments.get(promised as usize) else {
-            return Ok((None, false));
+            return Ok(None);
         };
         if above != promised + 1 || count > promised + 1 {
             return Err(self.refused(format!(
@@ -138,7 +136,7 @@ impl<'a> Scan<'a> {
         let file = self.open(above)?;
         let whole = whole_header(file.as_ref()).map_err(OpenError::io("read", &path))?;
         let long = self.length(above)? > HEADER_BYTES;
-        Ok(if whole && long { (None, false) } else { (Some(above), long) })
+        Ok(if whole && long { None } else { Some(above) })
     }
 
     fn check_header(&mut self, file: &dyn DataFile, number: u64) -> Result<(), OpenError> {

@@ -43,8 +43,10 @@ pub(super) struct Watermark {
     file: Arc<dyn DataFile>,
     /// Of the last whole slot; its lowest bit says which slot that is.
     sequence: u64,
-    /// Whether the other slot was written since.
-    written: bool,
+    /// What that slot says.
+    mark: Mark,
+    /// What the other slot was made to say since.
+    written: Option<Mark>,
 }
 
 /// What the file says.
@@ -123,7 +125,7 @@ impl Watermark {
             None => WatermarkRead::Bad,
             Some((_, version, _)) if version != FORMAT_VERSION => WatermarkRead::Version(version),
             Some((sequence, _, mark)) => {
-                let watermark = Watermark { file, sequence, written: false };
+                let watermark = Watermark { file, sequence, mark, written: None };
                 WatermarkRead::Mark { mark, watermark, both }
             }
         })
@@ -134,11 +136,24 @@ impl Watermark {
     /// # Errors
     /// When the disk refuses; the same slot is written next time.
     pub(super) fn write(&mut self, mark: &Mark) -> io::Result<()> {
-        let sequence = self.sequence + 1;
-        let place = (sequence % 2) * SLOT_STRIDE_BYTES as u64;
-        self.file.write_at(&mark.encode(sequence), place)?;
-        self.written = true;
+        self.write_slot(self.sequence + 1, mark)?;
+        self.written = Some(*mark);
         Ok(())
+    }
+
+    /// Writes and syncs the slot that counts with what it says, in case it never got to the disk.
+    /// The other slot stays as it is until that is done.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn write_again(&mut self) -> io::Result<()> {
+        self.write_slot(self.sequence, &self.mark)?;
+        self.file.sync_data()
+    }
+
+    fn write_slot(&self, sequence: u64, mark: &Mark) -> io::Result<()> {
+        let place = (sequence % 2) * SLOT_STRIDE_BYTES as u64;
+        self.file.write_at(&mark.encode(sequence), place)
     }
 
     /// Makes the slot that was written, if any, count.
@@ -147,7 +162,10 @@ impl Watermark {
     /// When the disk refuses; what it holds is then unknown.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        self.sequence += u64::from(std::mem::take(&mut self.written));
+        if let Some(mark) = self.written.take() {
+            self.mark = mark;
+            self.sequence += 1;
+        }
         Ok(())
     }
 }

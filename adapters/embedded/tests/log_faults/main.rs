@@ -1,0 +1,9 @@
+//! The log against its disk: power losses, kills, torn and flipped bytes, a full disk. What was
+//! acknowledged is there, or the log refuses to open and says why; never a silent loss.
+
+mod damage;
+mod disk_full;
+mod power;
+mod random;
+mod refusals;
+mod support;

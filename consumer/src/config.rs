@@ -1,0 +1,48 @@
+//! The consumer's limits, each with its unit and default.
+
+/// Limits of the consumer. A dirty set never exceeds a limit by more than one read.
+#[derive(Clone, Debug)]
+pub struct ConsumerConfig {
+    /// Workers, each with its share of the partitions. Default: 2.
+    pub workers: usize,
+    /// Rows that make a flush due. Default: 1,000.
+    pub flush_rows_max: usize,
+    /// Bytes of records folded since the last flush that make one due. Default: 256 KiB.
+    pub flush_bytes_max: usize,
+    /// Age of the oldest unflushed record that makes a flush due. Default: 20 ms.
+    pub flush_interval_ms: u64,
+    /// Records a read. Default: 1,024.
+    pub read_records_max: usize,
+    /// Bytes a read. Default: 1 MiB.
+    pub read_bytes_max: usize,
+    /// How long a read waits when nothing is due. Default: 500 ms.
+    pub idle_wait_ms: u64,
+    /// Entrants and servers that a worker keeps in memory over all its cells; beyond it, cells
+    /// that are clean leave memory and are loaded again when needed. Default: 4,000,000.
+    pub slots_max: usize,
+    /// Identities that the filter of one cell covers; a cell with more looks each up in the
+    /// store. Default: 50,000,000 (about 90 MB).
+    pub filter_items_max: usize,
+    /// Longest pause before a failed flush or read is tried again. Default: 5,000 ms.
+    pub retry_max_ms: u64,
+    /// How often lag is measured. Default: 1,000 ms.
+    pub lag_interval_ms: u64,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> ConsumerConfig {
+        ConsumerConfig {
+            workers: 2,
+            flush_rows_max: 1_000,
+            flush_bytes_max: 256 << 10,
+            flush_interval_ms: 20,
+            read_records_max: 1_024,
+            read_bytes_max: 1 << 20,
+            idle_wait_ms: 500,
+            slots_max: 4_000_000,
+            filter_items_max: 50_000_000,
+            retry_max_ms: 5_000,
+            lag_interval_ms: 1_000,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What was folded but is not yet in the store: the rows that a later event may ask for.
+
+use std::collections::{HashMap, HashSet};
+
+use agon_projections::row::{FirstSeen, SubmissionRow, UserHash, Value};
+use agon_projections::{CellKey, Known, Row, RowKey};
+use agon_schema::{Identity, NaturalId};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The askable rows of one cell that one flush carries.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    first_seen: Map<Identity, FirstSeen>,
+    users: HashSet<UserHash, foldhash::fast::RandomState>,
+    submissions: Map<NaturalId, SubmissionRow>,
+}
+
+impl Overlay {
+    /// Remembers a row, if it is one that an event may ask for.
+    pub fn remember(&mut self, row: &Row) {
+        match (&row.key, &row.value) {
+            (RowKey::FirstSeen(_, identity), Value::FirstSeen(first)) => {
+                self.first_seen.insert(*identity, *first);
+            }
+            (RowKey::User(_, user), _) => {
+                self.users.insert(*user);
+            }
+            (RowKey::Submission(_, id), Value::Submission(submission)) => {
+                self.submissions.insert(id.clone(), submission.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the row of this key is here.
+    pub fn holds(&self, key: &RowKey) -> bool {
+        match key {
+            RowKey::FirstSeen(_, identity) => self.first_seen.contains_key(identity),
+            RowKey::User(_, user) => self.users.contains(user),
+            RowKey::Submission(_, id) => self.submissions.contains_key(id),
+            _ => false,
+        }
+    }
+}
+
+/// Rows that the store was asked for before a batch was folded.
+pub type Found = HashMap<RowKey, Value, foldhash::fast::RandomState>;
+
+/// The answer to what an event asks: from the rows since the last flush, else from the flush under
+/// way, else from what the store said.
+pub struct Layers<'a> {
+    /// The cell that asks.
+    pub cell: &'a CellKey,
+    /// Folded since the last flush.
+    pub dirty: &'a Overlay,
+    /// In the flush that is under way.
+    pub in_flight: &'a Overlay,
+    /// In the store.
+    pub found: &'a Found,
+}
+
+impl Known for Layers<'_> {
+    fn first_seen(&self, identity: Identity) -> Option<FirstSeen> {
+        let near = [self.dirty, self.in_flight];
+        let recent = near.iter().find_map(|layer| layer.first_seen.get(&identity));
+        recent.copied().or_else(|| {
+            match self.found.get(&RowKey::FirstSeen(self.cell.clone(), identity)) {
+                Some(Value::FirstSeen(first)) => Some(*first),
+                _ => None,
+            }
+        })
+    }
+
+    fn submission(&self, id: &NaturalId) -> Option<SubmissionRow> {
+        let near = [self.dirty, self.in_flight];
+        let recent = near.iter().find_map(|layer| layer.submissions.get(id));
+        recent.cloned().or_else(|| {
+            match self.found.get(&RowKey::Submission(self.cell.clone(), id.clone())) {
+                Some(Value::Submission(submission)) => Some(submission.clone()),
+                _ => None,
+            }
+        })
+    }
+
+    fn user(&self, user: UserHash) -> bool {
+        self.dirty.users.contains(&user)
+            || self.in_flight.users.contains(&user)
+            || self.found.contains_key(&RowKey::User(self.cell.clone(), user))
+    }
+}

@@ -23,7 +23,7 @@ pub enum Table {
     Users = 4,
     /// Identities that took effect, with the first offset.
     FirstSeen = 5,
-    /// Contents that were rejected for good, with the first offset.
+    /// Contents that were rejected for good, with the latest offset.
     Refusals = 6,
     /// Matches by offset.
     Matches = 7,

@@ -3,6 +3,7 @@
 //! A key is `table, generation, fold version, parts…`; ids end with a zero byte, which none can
 //! hold, and numbers are big-endian, so keys sort as their parts do.
 
+use agon_schema::record::RecordHash;
 use agon_schema::{
     AgentId, BenchmarkId, ContentHash, EnvironmentId, EventTime, Identity, NaturalId, Timestamp,
     Topic, TopicPartition,
@@ -255,11 +256,9 @@ pub fn folded_bytes(value: &Value) -> Vec<u8> {
         Value::History(HistoryRow::Match { occurred, .. } | HistoryRow::Run { occurred, .. }) => {
             neutral(occurred)
         }
-        Value::Server(_)
-        | Value::Since(_)
-        | Value::FirstSeen(_)
-        | Value::DeadLetter(_)
-        | Value::Progress(_) => {}
+        // A record's hash covers its ce_time, which the intake may have filled in.
+        Value::Progress(progress) => progress.record_hash = RecordHash([0; 16]),
+        Value::Server(_) | Value::Since(_) | Value::FirstSeen(_) | Value::DeadLetter(_) => {}
     }
     value_bytes(&value)
 }

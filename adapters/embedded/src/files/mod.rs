@@ -5,6 +5,7 @@ mod chance;
 mod data_dir;
 mod disk;
 mod sim;
+mod sim_file;
 mod sim_node;
 
 use std::any::Any;

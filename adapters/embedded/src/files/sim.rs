@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::chance::Chance;
+use super::sim_file::SimFile;
 use super::sim_node::Node;
 use super::{DataFile, Files, LockGuard, Locked, Mode};
 
@@ -27,8 +28,8 @@ pub enum Crash {
 }
 
 #[derive(Debug)]
-struct Disk {
-    nodes: BTreeMap<u64, Node>,
+pub(super) struct Disk {
+    pub(super) nodes: BTreeMap<u64, Node>,
     /// Files and directories (which have no node) as seen now.
     names: BTreeMap<PathBuf, Option<u64>>,
     /// The same as a power loss keeps them.
@@ -38,9 +39,10 @@ struct Disk {
     locks: BTreeMap<PathBuf, (u64, String)>,
     next_id: u64,
     /// Boots so far; handles of an earlier one are dead.
-    boot: u64,
-    capacity_bytes: Option<u64>,
-    syncs_fail: bool,
+    pub(super) boot: u64,
+    pub(super) capacity_bytes: Option<u64>,
+    pub(super) syncs_fail: bool,
+    pub(super) writes_until_torn: Option<u64>,
     changes_left: Option<u64>,
     changes: u64,
     chance: Chance,
@@ -59,13 +61,14 @@ impl SimFiles {
             boot: 1,
             capacity_bytes: None,
             syncs_fail: false,
+            writes_until_torn: None,
             changes_left: None,
             changes: 0,
             chance: Chance::new(seed),
         })))
     }
 
-    fn disk(&self) -> MutexGuard<'_, Disk> {
+    pub(super) fn disk(&self) -> MutexGuard<'_, Disk> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -85,13 +88,14 @@ impl SimFiles {
     }
 
     /// Power is lost and comes back, or the process is killed: handles and locks are gone, the
-    /// injected faults of syncs and power too.
+    /// injected faults of writes, syncs and power too.
     pub fn crash(&self, crash: Crash) {
         let mut disk = self.disk();
         let disk = &mut *disk;
         disk.boot += 1;
         disk.locks.clear();
         disk.syncs_fail = false;
+        disk.writes_until_torn = None;
         disk.changes_left = None;
         if crash == Crash::KillProcess {
             return;
@@ -113,6 +117,11 @@ impl SimFiles {
     /// After so many more changes (writes, syncs, names) everything fails until [`Self::crash`].
     pub fn cut_power_after(&self, changes: u64) {
         self.disk().changes_left = Some(changes);
+    }
+
+    /// After so many more writes one fails half-done; the next ones go well again.
+    pub fn tear_write_after(&self, writes: u64) {
+        self.disk().writes_until_torn = Some(writes);
     }
 
     /// Whether the power is still there.
@@ -183,7 +192,7 @@ impl Disk {
         self.next_id
     }
 
-    fn used_bytes(&self) -> u64 {
+    pub(super) fn used_bytes(&self) -> u64 {
         let named = self.names.values().filter_map(|id| self.nodes.get(&(*id)?));
         named.map(|node| node.len() as u64).sum()
     }
@@ -204,7 +213,7 @@ impl Disk {
     }
 
     /// Counts a change, unless the power is gone.
-    fn change(&mut self) -> io::Result<()> {
+    pub(super) fn change(&mut self) -> io::Result<()> {
         self.changes += 1;
         match &mut self.changes_left {
             Some(0) => Err(io::Error::other("simulated loss of power")),
@@ -325,82 +334,5 @@ impl Drop for SimLock {
         if disk.locks.get(&self.path).is_some_and(|(id, _)| *id == self.id) {
             disk.locks.remove(&self.path);
         }
-    }
-}
-
-struct SimFile {
-    files: SimFiles,
-    id: u64,
-    boot: u64,
-    writable: bool,
-}
-
-impl SimFile {
-    fn with<T>(&self, act: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
-        let mut disk = self.files.disk();
-        if disk.boot != self.boot {
-            return Err(io::Error::other("opened before the power was lost"));
-        }
-        act(&mut disk)
-    }
-
-    fn change<T>(
-        &self,
-        act: impl FnOnce(&mut Disk, io::Result<()>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        if !self.writable {
-            return Err(ErrorKind::PermissionDenied.into());
-        }
-        self.with(|disk| {
-            let power = disk.change();
-            act(disk, power)
-        })
-    }
-}
-
-impl DataFile for SimFile {
-    fn read_at(&self, bytes: &mut [u8], place: u64) -> io::Result<usize> {
-        self.with(|disk| Ok(disk.nodes.entry(self.id).or_default().read_at(bytes, place as usize)))
-    }
-
-    fn write_at(&self, bytes: &[u8], place: u64) -> io::Result<()> {
-        self.change(|disk, power| {
-            let used = disk.used_bytes();
-            let node = disk.nodes.entry(self.id).or_default();
-            let over = match disk.capacity_bytes {
-                Some(capacity) => (used + node.growth(place as usize, bytes.len()) as u64)
-                    .saturating_sub(capacity.max(used)) as usize,
-                None => 0,
-            }
-            .min(bytes.len());
-            // The power may go in the midst of a write, so the disk may have some of it.
-            node.write_at(&bytes[..bytes.len() - over], place as usize);
-            if over > 0 { Err(ErrorKind::StorageFull.into()) } else { power }
-        })
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.with(|disk| Ok(disk.nodes.entry(self.id).or_default().len() as u64))
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.change(|disk, power| {
-            power?;
-            disk.nodes.entry(self.id).or_default().truncate(length as usize);
-            Ok(())
-        })
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.change(|disk, power| {
-            power?;
-            let fail = disk.syncs_fail;
-            let node = disk.nodes.entry(self.id).or_default();
-            if fail {
-                return Err(node.fail_sync());
-            }
-            node.sync();
-            Ok(())
-        })
     }
 }

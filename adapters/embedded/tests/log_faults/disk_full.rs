@@ -95,3 +95,31 @@ fn a_failed_sync_at_any_point_loses_nothing_acknowledged() {
         world.check(&log, &model, &when);
     }
 }
+
+#[test]
+fn a_write_that_fails_half_done_at_any_point_is_undone() {
+    let world = World::new();
+    for (writes, changes) in (0..20).flat_map(|writes| (0..10).map(move |more| (writes, more))) {
+        let when = format!("write {writes} torn, power lost {changes} changes later");
+        let (files, mut model) = world.filled();
+        let log = reopen(&files, "filled");
+        files.tear_write_after(writes);
+        let failed = (0..20).any(|_| match world.append(&log, &mut model, 1) {
+            Ok(()) => false,
+            Err(error) => error.reason.contains("simulated failure of a write"),
+        });
+        assert!(failed, "{when}: no write failed");
+        files.cut_power_after(changes);
+        let went_on = world.append(&log, &mut model, 2).is_ok();
+        assert!(went_on || changes < 8, "{when}: nothing is taken");
+        if went_on {
+            world.check(&log, &model, &when);
+        }
+        drop(log);
+        files.crash(Crash::KeepPrefix);
+        let log = reopen(&files, &when);
+        world.check(&log, &model, &when);
+        world.append(&log, &mut model, 2).unwrap();
+        world.check(&log, &model, &when);
+    }
+}

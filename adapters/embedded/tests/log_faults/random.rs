@@ -18,6 +18,9 @@ fn live(world: &World, files: &SimFiles, model: &mut Model, chance: &mut StdRng,
             let room = chance.random_range(0..300);
             let full = chance.random_bool(0.2);
             files.set_capacity_bytes(full.then(|| files.used_bytes() + room));
+            if chance.random_bool(0.1) {
+                files.tear_write_after(chance.random_range(0..4));
+            }
             files.set_syncs_fail(chance.random_bool(0.03));
             world.append(&log, model, chance.random_range(1..9)).ok();
         }

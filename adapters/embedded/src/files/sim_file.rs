@@ -53,7 +53,7 @@ impl DataFile for SimFile {
             };
             let mut fits = bytes.len().saturating_sub(over);
             if torn {
-                fits = fits.min(bytes.len() / 2);
+                fits = fits.min(bytes.len() * 3 / 4);
             }
             // The power may go in the midst of a write, so the disk may have some of it.
             node.write_at(&bytes[..fits], place as usize);

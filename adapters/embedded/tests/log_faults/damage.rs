@@ -129,6 +129,19 @@ fn a_damaged_slot_and_a_torn_tail_together_are_refused() {
     }
 }
 
+#[test]
+fn a_damaged_slot_is_mended_at_the_next_opening() {
+    let world = World::new();
+    for (first, second) in [(0, 4096), (4096, 0)] {
+        let (files, model) = world.filled();
+        for slot in [first, second, first] {
+            files.set_byte(&watermark(), slot, 0);
+            let when = format!("slot at {slot} damaged");
+            assert!(check(&world, &files, &model, &when), "{when}");
+        }
+    }
+}
+
 /// Whether a cut left nothing torn, so that no reader of the files could notice it.
 fn between_records(
     world: &World,

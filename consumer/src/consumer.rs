@@ -81,6 +81,7 @@ pub struct PartitionStatus {
 pub struct Consumer {
     log: Arc<dyn EventLog>,
     positions: watch::Receiver<Positions>,
+    failure: watch::Receiver<Option<String>>,
     stop: CancellationToken,
     workers: JoinSet<Result<(), ConsumerError>>,
 }
@@ -116,6 +117,8 @@ impl Consumer {
         };
         let stop = shared.stop.clone();
         let mut workers = JoinSet::new();
+        let (failed, failure) = watch::channel(None);
+        let failed = Arc::new(failed);
         for share in shares(stored, shared.config.workers) {
             let from: Assignment = share
                 .iter()
@@ -126,10 +129,10 @@ impl Consumer {
                 .map(|(source, progress)| (source, Assigned::new(&shared, source, progress)))
                 .collect();
             let worker = Worker::new(shared.clone(), assigned, log.read(from).await?);
-            workers.spawn(worker.run());
+            workers.spawn(reported(worker.run(), failed.clone()));
         }
         workers.spawn(measure_lag(shared, Arc::clone(&log), clock));
-        Ok(Consumer { log, positions, stop, workers })
+        Ok(Consumer { log, positions, failure, stop, workers })
     }
 
     /// Where every partition stands.
@@ -152,14 +155,14 @@ impl Consumer {
         Reached(self.positions.clone())
     }
 
-    /// Waits until a worker fails. Returns only then.
-    pub async fn failed(&mut self) -> ConsumerError {
-        loop {
-            match self.workers.join_next().await {
-                Some(Ok(Err(error))) => return error,
-                Some(Err(error)) => return ConsumerError::Worker(error.to_string()),
-                Some(Ok(Ok(()))) => {}
-                None => std::future::pending().await,
+    /// Waits until a worker fails, for others to hold: it ends only then, with the reason.
+    pub fn failure(&self) -> impl Future<Output = String> + Send + use<> {
+        let mut failure = self.failure.clone();
+        async move {
+            match failure.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+                Ok(Some(reason)) => reason,
+                // The workers ended and none failed.
+                _ => std::future::pending().await,
             }
         }
     }
@@ -202,6 +205,25 @@ impl Reached {
     pub fn records(&self) -> u64 {
         self.0.borrow().values().map(|stored| stored.applied + 1).sum()
     }
+}
+
+/// Runs a worker and says why it failed, should it; a panic is a failure too.
+async fn reported(
+    worker: impl Future<Output = Result<(), ConsumerError>>,
+    failed: Arc<watch::Sender<Option<String>>>,
+) -> Result<(), ConsumerError> {
+    struct Unless(Arc<watch::Sender<Option<String>>>, Option<String>);
+    impl Drop for Unless {
+        fn drop(&mut self) {
+            if let Some(reason) = self.1.take() {
+                self.0.send_replace(Some(reason));
+            }
+        }
+    }
+    let mut guard = Unless(failed, Some("a worker stopped without a reason".to_owned()));
+    let ended = worker.await;
+    guard.1 = ended.as_ref().err().map(ToString::to_string);
+    ended
 }
 
 /// Where the store stands in each partition, once it is sure that the log reaches so far.

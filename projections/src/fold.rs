@@ -22,15 +22,34 @@ pub trait Known {
     fn user(&self, user: UserHash) -> bool;
 }
 
+/// By what an event and its user are known: hashes, made once and used by look-ups and the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Whether it was counted before.
+    pub identity: Identity,
+    /// Whether it said the same then.
+    pub content: ContentHash,
+    /// Who changed something, for a recent change that says so.
+    pub user: Option<UserHash>,
+}
+
+impl Marks {
+    /// The marks of an event.
+    pub fn of(event: &Event) -> Marks {
+        let user = match event {
+            Event::RecentChange(change) => change.user.as_deref().map(crate::stream::hash),
+            _ => None,
+        };
+        Marks { identity: event.identity(), content: ContentHash::of(event), user }
+    }
+}
+
 /// What a step wants to know beforehand; the keys of rows that [`Known`] will be asked for.
-pub fn wanted(cell: &CellKey, event: &Event) -> [Option<RowKey>; 2] {
-    let first_seen = RowKey::FirstSeen(cell.clone(), event.identity());
+pub fn wanted(cell: &CellKey, event: &Event, marks: &Marks) -> [Option<RowKey>; 2] {
+    let first_seen = RowKey::FirstSeen(cell.clone(), marks.identity);
     let more = match event {
         Event::RunScored(run) => Some(RowKey::Submission(cell.clone(), run.submission_id.clone())),
-        Event::RecentChange(change) => {
-            change.user.as_deref().map(|user| RowKey::User(cell.clone(), crate::stream::hash(user)))
-        }
-        _ => None,
+        _ => marks.user.map(|user| RowKey::User(cell.clone(), user)),
     };
     [Some(first_seen), more]
 }
@@ -130,8 +149,18 @@ impl Cell {
     /// Folds one event at its offset. Pure and total: the same cell, event and knowledge give the
     /// same outcome everywhere. The caller passes no event at or below [`Cell::applied`].
     pub fn step(&mut self, offset: u64, event: &Event, known: &dyn Known) -> Outcome {
-        let identity = event.identity();
-        let content = ContentHash::of(event);
+        self.step_marked(offset, event, &Marks::of(event), known)
+    }
+
+    /// As [`Cell::step`], for a caller that has the event's marks already.
+    pub fn step_marked(
+        &mut self,
+        offset: u64,
+        event: &Event,
+        marks: &Marks,
+        known: &dyn Known,
+    ) -> Outcome {
+        let Marks { identity, content, user } = *marks;
         if let Some(first) = known.first_seen(identity) {
             if first.content == content {
                 return Outcome::Duplicate(first.offset);
@@ -150,7 +179,7 @@ impl Cell {
             }
             (Cell::Benchmark(cell), Event::RunScored(event)) => cell.score(offset, event, known),
             (Cell::Stream(cell), Event::RecentChange(event)) => {
-                Ok(cell.observe(offset, event, known))
+                Ok(cell.observe(offset, event, user, known))
             }
             // CellKey::of sends each event to a cell of its kind.
             _ => Err(Rejection::new(Reason::WrongPartition, "the event belongs to another cell")),

@@ -86,18 +86,18 @@ impl StreamCell {
         &mut self,
         offset: u64,
         event: &RecentChange,
+        user: Option<UserHash>,
         known: &dyn Known,
     ) -> Effects {
         let mut effects = Effects::default();
         self.totals.messages += 1;
         self.totals.bots += u64::from(event.bot == Some(true));
-        if let Some(user) = &event.user {
-            let user = hash(user);
-            if !known.user(user) {
-                self.totals.distinct_users += 1;
-                let key = RowKey::User(self.key(), user);
-                effects.rows.push(Row { key, value: Value::Since(offset) });
-            }
+        if let Some(user) = user
+            && !known.user(user)
+        {
+            self.totals.distinct_users += 1;
+            let key = RowKey::User(self.key(), user);
+            effects.rows.push(Row { key, value: Value::Since(offset) });
         }
         if let Some(name) = &event.server_name {
             let slot = self.server(name);

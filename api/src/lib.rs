@@ -1,1 +1,26 @@
-//! Placeholder head.
+//! The read side: boards in memory that follow the change feed, and the routes that show them.
+//!
+//! Reading order: [`api`] is the handle and its loading, `follower` the one task that hears the
+//! change feed, `held` the cells in memory with the protocol that loses no news, `progress` those
+//! who wait for a position, `rendered` the cached bodies, `body` the JSON without any HTTP, and
+//! `routes` what is served.
+
+pub mod api;
+mod body;
+pub mod config;
+mod cursor;
+mod follower;
+mod held;
+mod metrics;
+mod progress;
+mod rendered;
+mod routes;
+
+pub use api::{Api, Readiness};
+pub use body::leaderboard::{BoardError, leaderboard_body};
+pub use body::query::{BoardQuery, LIMIT_DEFAULT, LIMIT_MAX, SPAN_DEFAULT, SPAN_MAX, Window};
+pub use body::stats::{StatsSum, stats_body};
+pub use config::{ApiConfig, LogIdentity};
+pub use cursor::BadCursor;
+pub use held::view::StreamCounts;
+pub use routes::routes;

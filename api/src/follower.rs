@@ -1,0 +1,70 @@
+//! The one task that hears the change feed and carries its news to the cells in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agon_ports::{Change, ChangeSubscriber, Heard as FeedHeard, scan_all};
+use agon_projections::row_bytes::Prefix;
+use agon_projections::{CellKey, Table};
+
+use crate::api::{Inner, RETRY_MS};
+use crate::held::slot::{Heard, News};
+
+/// Follows the feed until it ends.
+pub(crate) async fn follow(inner: Arc<Inner>, mut feed: Box<dyn ChangeSubscriber>) {
+    inner.catch_up().await;
+    loop {
+        match feed.next().await {
+            FeedHeard::Change(Change::Moved { cell, from, to, rows }) => {
+                inner.moved(&cell, News { from, to, rows });
+            }
+            FeedHeard::Change(Change::Progress { source, applied, appended_at_ms }) => {
+                inner.observe_latency(appended_at_ms);
+                inner.progress.raise(source, applied);
+            }
+            FeedHeard::Missed => inner.catch_up().await,
+            FeedHeard::Closed => {
+                inner.feed_is_closed.store(true, Ordering::Relaxed);
+                tracing::warn!("the change feed has ended; boards stay as they are");
+                return;
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn moved(self: &Arc<Inner>, cell: &CellKey, news: News) {
+        let Some(slot) = self.boards.find(cell) else { return };
+        match slot.hear(news) {
+            Heard::Moved { is_resized: true } => self.boards.review(&self.metrics),
+            Heard::Moved { is_resized: false } | Heard::Quiet => {}
+            Heard::Lost => self.load(slot),
+        }
+    }
+
+    fn observe_latency(&self, appended_at_ms: i64) {
+        let latency_ms = (self.clock.now().micros() / 1000).saturating_sub(appended_at_ms);
+        self.metrics.visible_latency.observe(latency_ms.max(0) as f64 / 1000.0);
+    }
+
+    /// Reads progress and has every cell in memory read again. Cells are told after the progress
+    /// was read and before it is made known: so none shows less than the progress says.
+    async fn catch_up(self: &Arc<Inner>) {
+        let (mut delay_ms, delay_ms_max) = RETRY_MS;
+        let rows = loop {
+            match scan_all(self.store.as_ref(), Prefix::Table(Table::Progress)).await {
+                Ok(rows) => break rows,
+                Err(error) => tracing::warn!(%error, "the progress was not read; trying again"),
+            }
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+            delay_ms = (delay_ms * 2).min(delay_ms_max);
+        };
+        for slot in self.boards.all() {
+            if slot.lose() {
+                self.load(slot);
+            }
+        }
+        self.progress.load(&rows);
+    }
+}

@@ -1,0 +1,31 @@
+//! What is served, each with who may. All of it is open but the statistics of the stream.
+
+mod agents;
+mod boards;
+mod leaderboard;
+mod matches;
+mod read;
+mod stats;
+
+use agon_edge::{Route, Routes, Who};
+use axum::http::Method;
+
+use crate::api::Api;
+
+/// The routes of the read side, to be merged with those of others.
+pub fn routes(api: Api) -> Routes {
+    let get = |path| Route::new(Method::GET, path, Who::Anyone);
+    Routes::new()
+        .add(get("/leaderboard").also_at_root(), leaderboard::get)
+        .add(Route::new(Method::GET, "/stats", Who::AnyToken).also_at_root(), stats::get)
+        .add(get("/environments"), boards::list_environments)
+        .add(get("/environments/{id}"), boards::get_environment)
+        .add(get("/benchmarks"), boards::list_benchmarks)
+        .add(get("/benchmarks/{id}"), boards::get_benchmark)
+        .add(get("/matches").also_at_root(), matches::list)
+        .add(get("/environments/{id}/matches/{match_id}"), matches::get)
+        .add(get("/benchmarks/{id}/submissions/{submission_id}"), matches::get_submission)
+        .add(get("/agents/{id}/ratings"), agents::ratings)
+        .add(get("/agents/{id}/history"), agents::history)
+        .with_state(api)
+}

@@ -54,20 +54,14 @@ pub(super) fn bytes_at_most(record: &Record) -> usize {
     HEAD_BYTES + record.size_bytes() + (2 + 2 * record.headers.len()) * NUMBER_BYTES_MAX
 }
 
-/// Appends a frame to `out` and returns its crc. The record keeps to the limits of this module.
-pub(super) fn encode(
-    out: &mut Vec<u8>,
-    target: TopicPartition,
-    offset: u64,
-    record: &Record,
-    crc_before: u32,
-) -> u32 {
+/// Appends a frame to `out`, all but its place in the log, which [`seal`] gives it. The record
+/// keeps to the limits of this module.
+pub(super) fn encode(out: &mut Vec<u8>, target: TopicPartition, record: &Record) {
     let start = out.len();
-    out.extend_from_slice(&[0; 8]);
-    out.extend_from_slice(&crc_before.to_le_bytes());
+    out.extend_from_slice(&[0; 12]);
     out.push(target.topic.code());
     out.extend_from_slice(&target.partition.to_le_bytes());
-    out.extend_from_slice(&offset.to_le_bytes());
+    out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&record.appended_at_ms.to_le_bytes());
     put_bytes(out, &record.key);
     put_number(out, record.headers.len());
@@ -78,8 +72,14 @@ pub(super) fn encode(
     out.extend_from_slice(&record.value);
     let length = (out.len() - start) as u32;
     out[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
-    let crc = crc32c::crc32c(&out[start + 4..]);
-    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Gives an encoded frame its offset and the crc of the frame before, and returns its own.
+pub(super) fn seal(frame: &mut [u8], offset: u64, crc_before: u32) -> u32 {
+    frame[8..12].copy_from_slice(&crc_before.to_le_bytes());
+    frame[17..25].copy_from_slice(&offset.to_le_bytes());
+    let crc = crc32c::crc32c(&frame[4..]);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
     crc
 }
 
@@ -201,7 +201,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read(record in records(), offset: u64, before: u32) {
             let mut bytes = Vec::new();
-            let crc = encode(&mut bytes, target(), offset, &record, before);
+            encode(&mut bytes, target(), &record);
+            let crc = seal(&mut bytes, offset, before);
             prop_assert!(bytes.len() <= bytes_at_most(&record));
             let Parsed::Frame(frame) = parse(&bytes, before) else { panic!("no frame") };
             prop_assert_eq!((frame.target, frame.offset, frame.crc), (target(), offset, crc));
@@ -234,11 +235,30 @@ mod tests {
             appended_at_ms: 5,
         };
         let mut bytes = Vec::new();
-        encode(&mut bytes, target(), 3, &record, 9);
+        encode(&mut bytes, target(), &record);
+        seal(&mut bytes, 3, 9);
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert!(!matches!(parse(&bytes, 9), Parsed::Frame(_)), "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    /// Logs are kept for ever, so these bytes are read for ever.
+    #[test]
+    fn the_bytes_of_version_1_stay() {
+        let record = Record {
+            key: b"football".to_vec(),
+            headers: vec![("ce_id".to_owned(), b"1".to_vec())],
+            value: vec![9; 3],
+            appended_at_ms: 0x0102_0304,
+        };
+        let mut bytes = Vec::new();
+        encode(&mut bytes, target(), &record);
+        seal(&mut bytes, 5, 0xaabb_ccdd);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = "71a356fc36000000ddccbbaa020700000005000000000000000403020100000000\
+            08666f6f7462616c6c010563655f69640131090909";
+        assert_eq!(hex, expected);
     }
 }

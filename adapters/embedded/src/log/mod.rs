@@ -6,9 +6,9 @@
 //!         watermark                  up to where they were acknowledged
 //! ```
 //! A group of appended records is one write, one sync of the segment, one write and sync of the
-//! watermark, and only then an answer. Reading order: [`frame`] and [`segment`] are the bytes,
-//! [`watermark`] the promise, [`recover`] and [`scan`] the opening, [`writer`] and [`reader`] the
-//! two ways on.
+//! watermark, and only then an answer. Reading order: `frame` and `segment` are the bytes,
+//! `watermark` the promise, `recover` and `scan` the opening, `writer` and `reader` the two ways
+//! on.
 
 mod error;
 mod frame;

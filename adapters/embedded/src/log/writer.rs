@@ -8,13 +8,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use agon_ports::{Append, PortError};
-use agon_schema::Position;
 use agon_schema::record::RECORD_BYTES_MAX;
+use agon_schema::{Position, TopicPartition};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::error;
 
@@ -25,9 +26,12 @@ use super::watermark::{Mark, Watermark};
 use super::{Shared, slot};
 use crate::files::DataFile;
 
-/// Records of one call on their way to the disk.
+/// Records of one call on their way to the disk, encoded where the caller runs.
 struct Job {
-    records: Vec<Append>,
+    /// The frames, one behind the other, without their places in the log.
+    frames: Vec<u8>,
+    /// For each record where it goes and where its frame ends.
+    records: Vec<(TopicPartition, usize)>,
     /// Of the records that are in a group already.
     positions: Vec<Position>,
     answer: oneshot::Sender<Result<Vec<Position>, PortError>>,
@@ -36,6 +40,15 @@ struct Job {
 }
 
 impl Job {
+    /// Where the frame of a record lies in `frames`.
+    fn frame(&self, number: usize) -> Range<usize> {
+        let start = match number.checked_sub(1) {
+            Some(before) => self.records[before].1,
+            None => 0,
+        };
+        start..self.records[number].1
+    }
+
     fn answer(self, answer: Result<Vec<Position>, PortError>) {
         // A caller that went away does not want to know.
         self.answer.send(answer).ok();
@@ -68,14 +81,26 @@ impl Queue {
         let gone = || PortError::later(attempted(count), "its writer has stopped; restart agon");
         let bytes: usize = records.iter().map(|append| frame::bytes_at_most(&append.record)).sum();
         // A call larger than the queue has it to itself.
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
-        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| gone())?;
+        let room_bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        let room = self.room.clone().acquire_many_owned(room_bytes).await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
         let positions = Vec::with_capacity(count);
-        let job = Job { records, positions, answer, _room: room };
+        let (frames, records) = encode(records, bytes);
+        let job = Job { frames, records, positions, answer, _room: room };
         self.jobs.send(job).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+}
+
+/// The frames of some records, and for each where it goes and where its frame ends.
+fn encode(records: Vec<Append>, bytes_at_most: usize) -> (Vec<u8>, Vec<(TopicPartition, usize)>) {
+    let mut frames = Vec::with_capacity(bytes_at_most);
+    let mut ends = Vec::with_capacity(records.len());
+    for Append { target, record } in records {
+        frame::encode(&mut frames, target, &record);
+        ends.push((target, frames.len()));
+    }
+    (frames, ends)
 }
 
 /// Refuses what no log takes, before anything of the call is written.
@@ -204,8 +229,8 @@ impl Writer {
         }
     }
 
-    /// Encodes waiting records up to the limits of a group, at least one; answers the crc of the
-    /// last.
+    /// Takes waiting records up to the limits of a group, at least one, and gives them their
+    /// places; answers the crc of the last.
     fn gather(&mut self, ends: &mut [u64]) -> (u32, Jobs) {
         let config = self.shared.config;
         let mut crc = self.mark.crc;
@@ -213,24 +238,27 @@ impl Writer {
         let mut count = 0;
         self.frames.clear();
         for job in &mut self.waiting {
-            for append in &job.records[job.positions.len()..] {
-                let full = self.frames.len() + frame::bytes_at_most(&append.record)
-                    > config.group_bytes_max
+            for number in job.positions.len()..job.records.len() {
+                let frame = job.frame(number);
+                let start = self.frames.len();
+                let full = start + frame.len() > config.group_bytes_max
                     || count >= config.group_records_max;
                 if full && count > 0 {
                     return (crc, jobs);
                 }
-                jobs.begun = jobs.whole + 1;
+                let (source, _) = job.records[number];
                 let Some(end) =
-                    slot(append.target, self.shared.partitions).and_then(|slot| ends.get_mut(slot))
+                    slot(source, self.shared.partitions).and_then(|slot| ends.get_mut(slot))
                 else {
                     unreachable!("partitions are checked before a record is queued");
                 };
                 let offset = *end;
                 *end += 1;
                 count += 1;
-                crc = frame::encode(&mut self.frames, append.target, offset, &append.record, crc);
-                job.positions.push(Position { source: append.target, offset });
+                jobs.begun = jobs.whole + 1;
+                self.frames.extend_from_slice(&job.frames[frame]);
+                crc = frame::seal(&mut self.frames[start..], offset, crc);
+                job.positions.push(Position { source, offset });
             }
             jobs.whole += 1;
         }

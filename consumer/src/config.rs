@@ -17,8 +17,9 @@ pub struct ConsumerConfig {
     pub read_bytes_max: usize,
     /// How long a read waits when nothing is due. Default: 500 ms.
     pub idle_wait_ms: u64,
-    /// Entrants and servers that a worker keeps in memory over all its cells; beyond it, cells
-    /// that are clean leave memory and are loaded again when needed. Default: 4,000,000.
+    /// Entrants and servers that a worker keeps in memory over all its cells, which count
+    /// themselves as 8 and each 128 bytes of their filters as 1; beyond it, cells that are clean
+    /// leave memory and are loaded again when needed. Default: 4,000,000 (about 500 MB).
     pub slots_max: usize,
     /// Identities that the filter of one cell covers; a cell with more looks each up in the
     /// store. Default: 50,000,000 (about 90 MB).

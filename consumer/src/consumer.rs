@@ -1,13 +1,11 @@
 //! The workers together: assignment, resume, status, shutdown.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agon_ports::{Assignment, ChangePublisher, Clock, EventLog, PortError, ProjectionStore};
-use agon_projections::RowKey;
 use agon_projections::row::Progress;
-use agon_schema::{Position, Topic, TopicPartition};
+use agon_schema::{Position, TopicPartition};
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -15,9 +13,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConsumerConfig;
+use crate::lag;
 use crate::metrics::Metrics;
-use crate::partition::progress;
-use crate::worker::{Assigned, Positions, Shared, Stored, Worker};
+use crate::resume::{Resumed, resume};
+use crate::worker::{Positions, Shared, Stored, Worker};
 
 /// Why the consumer stopped.
 #[derive(Debug, Error)]
@@ -99,19 +98,28 @@ impl Consumer {
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Consumer, ConsumerError> {
-        let partitions = log.partitions();
-        let stored = resume(log.as_ref(), store.as_ref(), partitions).await?;
-        let reached = stored.iter().filter_map(|(source, progress)| {
-            let applied = progress.as_ref()?.applied;
-            Some((*source, Stored { applied, appended_at_ms: 0 }))
+        let resumed = resume(log.as_ref(), store.as_ref()).await?;
+        let reached = resumed.iter().filter_map(|resumed| {
+            let Resumed { source, stored, appended_at_ms } = resumed;
+            let applied = stored.as_ref()?.applied;
+            Some((*source, Stored { applied, appended_at_ms: *appended_at_ms }))
         });
         let (sender, positions) = watch::channel(reached.collect::<Positions>());
+        let mut shares_to_read = Vec::new();
+        for share in shares(resumed, config.workers) {
+            let from: Assignment = share
+                .iter()
+                .map(|resumed| (resumed.source, next(resumed.stored.as_ref())))
+                .collect();
+            shares_to_read.push((share, log.read(from).await?));
+        }
         let shared = Shared {
+            // Last of what can fail, so that a start that failed may be tried again.
             metrics: Metrics::register(registry)?,
             config,
             store,
             publisher,
-            partitions,
+            partitions: log.partitions(),
             positions: Arc::new(sender),
             stop: CancellationToken::new(),
         };
@@ -119,19 +127,16 @@ impl Consumer {
         let mut workers = JoinSet::new();
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
-        for share in shares(stored, shared.config.workers) {
-            let from: Assignment = share
-                .iter()
-                .map(|(source, progress)| (*source, progress.as_ref().map_or(0, |p| p.applied)))
-                .collect();
-            let assigned = share
-                .into_iter()
-                .map(|(source, progress)| (source, Assigned::new(&shared, source, progress)))
-                .collect();
-            let worker = Worker::new(shared.clone(), assigned, log.read(from).await?);
-            workers.spawn(reported(worker.run(), failed.clone()));
+        for (share, reader) in shares_to_read {
+            let worker = Worker::new(shared.clone(), share, reader);
+            workers.spawn(reported(worker.run(), Arc::clone(&failed)));
         }
-        workers.spawn(measure_lag(shared, Arc::clone(&log), clock));
+        let lag = lag::measure(shared, Arc::clone(&log), clock);
+        let until_stopped = stop.clone();
+        workers.spawn(async move {
+            until_stopped.run_until_cancelled(lag).await;
+            Ok(())
+        });
         Ok(Consumer { log, positions, failure, stop, workers })
     }
 
@@ -173,11 +178,14 @@ impl Consumer {
     /// The first failure of a worker, or that `deadline` passed; nothing acknowledged is lost.
     pub async fn stop(mut self, deadline: Duration) -> Result<(), ConsumerError> {
         self.stop.cancel();
+        // One that failed keeps no other from storing what it folded.
         let all = async {
+            let mut first = Ok(());
             while let Some(ended) = self.workers.join_next().await {
-                ended.map_err(|error| ConsumerError::Worker(error.to_string()))??;
+                let ended = ended.unwrap_or_else(|e| Err(ConsumerError::Worker(e.to_string())));
+                first = first.and(ended);
             }
-            Ok(())
+            first
         };
         tokio::time::timeout(deadline, all)
             .await
@@ -191,7 +199,7 @@ pub struct Reached(watch::Receiver<Positions>);
 
 impl Reached {
     /// Waits until every record below these ends is folded and stored. `false` when the consumer
-    /// ended before.
+    /// ended before. While it runs with a failed worker this waits on: see [`Consumer::failure`].
     pub async fn wait_for(&mut self, ends: &Assignment) -> bool {
         let is_there = |positions: &Positions| {
             ends.iter().all(|(source, end)| {
@@ -226,77 +234,17 @@ async fn reported(
     ended
 }
 
-/// Where the store stands in each partition, once it is sure that the log reaches so far.
-async fn resume(
-    log: &dyn EventLog,
-    store: &dyn ProjectionStore,
-    partitions: u32,
-) -> Result<Vec<(TopicPartition, Option<Progress>)>, ConsumerError> {
-    let sources = Topic::ALL.into_iter().flat_map(|topic| {
-        (0..partitions).map(move |partition| TopicPartition { topic, partition })
-    });
-    let sources: Vec<TopicPartition> = sources.collect();
-    let rows = store.get(sources.iter().map(|source| RowKey::Progress(*source)).collect()).await?;
-    let ends = log.ends().await?;
-    let mut stored = Vec::with_capacity(sources.len());
-    for (source, row) in sources.into_iter().zip(rows) {
-        let progress = progress(row);
-        let end = ends.get(&source).copied().unwrap_or(0);
-        if let Some(progress) = &progress
-            && progress.applied >= end
-        {
-            let stored = progress.applied;
-            return Err(ConsumerError::LogTooShort { source_partition: source, stored, end });
-        }
-        stored.push((source, progress));
-    }
-    Ok(stored)
+/// The first offset that is not folded.
+fn next(stored: Option<&Progress>) -> u64 {
+    stored.map_or(0, |progress| progress.applied + 1)
 }
 
 /// Splits the partitions over the workers, each topic evenly.
-fn shares<T>(
-    partitions: Vec<(TopicPartition, T)>,
-    workers: usize,
-) -> Vec<BTreeMap<TopicPartition, T>> {
+fn shares<T>(partitions: Vec<T>, workers: usize) -> Vec<Vec<T>> {
     let workers = workers.clamp(1, partitions.len().max(1));
-    let mut shares: Vec<_> = (0..workers).map(|_| BTreeMap::new()).collect();
-    for (index, (source, item)) in partitions.into_iter().enumerate() {
-        shares[index % workers].insert(source, item);
+    let mut shares: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, item) in partitions.into_iter().enumerate() {
+        shares[index % workers].push(item);
     }
     shares
-}
-
-/// Measures how far behind each partition is, until told to stop.
-async fn measure_lag(
-    shared: Shared,
-    log: Arc<dyn EventLog>,
-    clock: Arc<dyn Clock>,
-) -> Result<(), ConsumerError> {
-    let mut ticks =
-        tokio::time::interval(Duration::from_millis(shared.config.lag_interval_ms.max(1)));
-    loop {
-        tokio::select! {
-            () = shared.stop.cancelled() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let ends = match log.ends().await {
-            Ok(ends) => ends,
-            Err(error) => {
-                tracing::warn!(%error, "lag is not known");
-                continue;
-            }
-        };
-        let now_ms = clock.now().micros() / 1_000;
-        let positions = shared.positions.borrow();
-        for (source, end) in ends {
-            let stored = positions.get(&source);
-            let records = end - stored.map_or(0, |stored| (stored.applied + 1).min(end));
-            let since = stored.map(|stored| stored.appended_at_ms).filter(|at| *at > 0);
-            let seconds = match (records, since) {
-                (0, _) | (_, None) => 0.0,
-                (_, Some(since)) => (now_ms - since).max(0) as f64 / 1_000.0,
-            };
-            shared.metrics.lag(source, records, seconds);
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agon_ports::{PortError, ProjectionStore, Retry};
 use agon_projections::Flush;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::step::Sending;
 
@@ -13,17 +13,25 @@ use crate::step::Sending;
 pub(crate) type Set = Arc<Vec<Arc<Flush>>>;
 
 /// What came of sending a set.
-pub(crate) enum Answer {
-    /// All of it is in the store.
-    Stored(Set, Duration),
-    /// It is tried again later.
-    Again(PortError),
+pub(crate) struct Answer {
+    pub(crate) set: Set,
+    /// All of it is in the store, with the time that each flush took; or the first failure. When
+    /// that may pass, the set is sent again later.
+    pub(crate) result: Result<Vec<Duration>, PortError>,
 }
 
 enum State {
     Idle,
-    UnderWay { set: Set, sent_at: Instant, answer: JoinHandle<Result<(), PortError>> },
-    Failed { set: Set, again_at: Instant },
+    /// Dropped with the worker: what nobody waits for must not be written later, beside whoever
+    /// takes over.
+    UnderWay {
+        set: Set,
+        sent: AbortOnDropHandle<Result<Vec<Duration>, PortError>>,
+    },
+    Failed {
+        set: Set,
+        again_at: Instant,
+    },
 }
 
 /// The sending side of one worker.
@@ -55,51 +63,47 @@ impl Flusher {
     pub(crate) fn send(&mut self, set: Set) {
         let store = Arc::clone(&self.store);
         let flushes = Arc::clone(&set);
-        let answer = tokio::spawn(async move {
+        let sent = tokio::spawn(async move {
+            let mut took = Vec::with_capacity(flushes.len());
             for flush in flushes.iter() {
+                let sent_at = Instant::now();
                 store.flush(Arc::clone(flush)).await?;
+                took.push(sent_at.elapsed());
             }
-            Ok(())
+            Ok(took)
         });
-        self.state = State::UnderWay { set, sent_at: Instant::now(), answer };
+        self.state = State::UnderWay { set, sent: AbortOnDropHandle::new(sent) };
     }
 
     /// Sends the failed set again.
     pub(crate) fn resend(&mut self) {
-        if let State::Failed { set, .. } = std::mem::replace(&mut self.state, State::Idle) {
-            self.send(set);
+        if let State::Failed { set, .. } = &self.state {
+            self.send(Arc::clone(set));
         }
     }
 
-    /// Waits for the answer; for ever when nothing is under way. Cancelling loses nothing.
-    ///
-    /// # Errors
-    /// When the store refuses the set for good.
-    pub(crate) async fn answer(&mut self) -> Result<Answer, PortError> {
-        let State::UnderWay { answer, .. } = &mut self.state else {
+    /// Waits for the answer; for ever when nothing is under way. Cancelling loses nothing: the
+    /// state changes in the same poll that takes the answer.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        let State::UnderWay { set, sent } = &mut self.state else {
             return std::future::pending().await;
         };
-        let answered = answer.await;
-        let State::UnderWay { set, sent_at, .. } = std::mem::replace(&mut self.state, State::Idle)
-        else {
-            return std::future::pending().await;
-        };
-        let result = answered.unwrap_or_else(|stopped| {
+        let result = sent.await.unwrap_or_else(|stopped| {
             Err(PortError::later("flush", format!("the store's task stopped: {stopped}")))
         });
-        match result {
-            Ok(()) => {
-                self.attempts = 0;
-                Ok(Answer::Stored(set, sent_at.elapsed()))
-            }
+        let set = Arc::clone(set);
+        self.state = match &result {
             Err(error) if error.retry == Retry::Later => {
-                let pause = pause(self.attempts, self.retry_max);
+                let again_at = Instant::now() + pause(self.attempts, self.retry_max);
                 self.attempts = self.attempts.saturating_add(1);
-                self.state = State::Failed { set, again_at: Instant::now() + pause };
-                Ok(Answer::Again(error))
+                State::Failed { set: Arc::clone(&set), again_at }
             }
-            Err(error) => Err(error),
-        }
+            _ => {
+                self.attempts = 0;
+                State::Idle
+            }
+        };
+        Answer { set, result }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the consumer counts. Label values are topics, partitions, kinds and the closed list of
 //! reasons: never ids.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agon_projections::{Flush, Reason};
@@ -9,8 +10,34 @@ use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec,
 
 use crate::partition::Verdict;
 
-/// Kinds of cells, which label what is folded and flushed.
-const PROJECTIONS: [&str; 3] = ["environment", "benchmark", "stream"];
+/// The kind of the cells that a topic's events are folded into, which labels what is folded and
+/// flushed; as `CellKey::kind` has it.
+const fn projection(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Matches => "environment",
+        Topic::Submissions => "benchmark",
+        Topic::RecentChange => "stream",
+    }
+}
+
+/// What became of some records of one topic. Adding once a batch keeps label look-ups off the hot
+/// path.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    counted: u64,
+    duplicates: u64,
+    rejected: BTreeMap<Reason, u64>,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Counted => self.counted += 1,
+            Verdict::Duplicate => self.duplicates += 1,
+            Verdict::Rejected(reason) => *self.rejected.entry(reason).or_default() += 1,
+        }
+    }
+}
 
 /// The consumer's metrics, registered once.
 #[derive(Clone)]
@@ -48,7 +75,7 @@ impl Metrics {
         let lag_records = Opts::new("agon_consumer_lag_records", "Records not yet folded.");
         let lag_seconds = Opts::new(
             "agon_consumer_lag_seconds",
-            "Age of the newest folded record while records wait, else 0.",
+            "For how long records may have waited, 0 when none does.",
         );
         let metrics = Metrics {
             consumed: counter("agon_events_consumed_total", "Records read.", &["topic"])?,
@@ -61,7 +88,7 @@ impl Metrics {
             duplicate: counter("agon_events_duplicate_total", "Said before.", &["topic"])?,
             flushes: counter(
                 "agon_flushes_total",
-                "Flushes of a projection's cells by result.",
+                "Flushes of a projection's partitions by result.",
                 &["projection", "result"],
             )?,
             flush_duration_seconds: histogram(
@@ -84,45 +111,40 @@ impl Metrics {
         for topic in Topic::ALL {
             self.consumed.with_label_values(&[topic.name()]);
             self.duplicate.with_label_values(&[topic.name()]);
+            self.folded.with_label_values(&[projection(topic)]);
+            for result in ["ok", "error"] {
+                self.flushes.with_label_values(&[projection(topic), result]);
+            }
             for reason in Reason::ALL {
                 self.rejected.with_label_values(&[topic.name(), reason.code()]);
             }
         }
-        for projection in PROJECTIONS {
-            self.folded.with_label_values(&[projection]);
-            for result in ["ok", "error"] {
-                self.flushes.with_label_values(&[projection, result]);
-            }
+    }
+
+    /// Records were folded.
+    pub(crate) fn folded(&self, topic: Topic, tally: &Tally) {
+        let rejected: u64 = tally.rejected.values().sum();
+        let consumed = tally.counted + tally.duplicates + rejected;
+        self.consumed.with_label_values(&[topic.name()]).inc_by(consumed);
+        self.folded.with_label_values(&[projection(topic)]).inc_by(tally.counted);
+        self.duplicate.with_label_values(&[topic.name()]).inc_by(tally.duplicates);
+        for (reason, count) in &tally.rejected {
+            self.rejected.with_label_values(&[topic.name(), reason.code()]).inc_by(*count);
         }
     }
 
-    /// A record was folded.
-    pub(crate) fn folded(&self, topic: Topic, verdict: Verdict) {
-        self.consumed.with_label_values(&[topic.name()]).inc();
-        match verdict {
-            Verdict::Counted(projection) => self.folded.with_label_values(&[projection]).inc(),
-            Verdict::Duplicate => self.duplicate.with_label_values(&[topic.name()]).inc(),
-            Verdict::Rejected(reason) => {
-                self.rejected.with_label_values(&[topic.name(), reason.code()]).inc();
-            }
-        }
+    /// A flush is in the store; the call took this long.
+    pub(crate) fn stored(&self, flush: &Flush, took: Duration) {
+        self.flushes.with_label_values(&[projection(flush.source.topic), "ok"]).inc();
+        self.flush_duration_seconds.observe(took.as_secs_f64());
+        self.flush_rows.observe(flush.row_count() as f64);
+        let events = flush.progress.applied + 1 - flush.from.map_or(0, |from| from + 1);
+        self.flush_events.observe(events as f64);
     }
 
-    /// A flush was answered.
-    pub(crate) fn flushed(&self, flush: &Flush, result: &str) {
-        for cell in &flush.cells {
-            self.flushes.with_label_values(&[cell.key.kind(), result]).inc();
-        }
-        if result == "ok" {
-            self.flush_rows.observe(flush.row_count() as f64);
-            let events = flush.progress.applied + 1 - flush.from.map_or(0, |from| from + 1);
-            self.flush_events.observe(events as f64);
-        }
-    }
-
-    /// A set of flushes took this long.
-    pub(crate) fn took(&self, time: Duration) {
-        self.flush_duration_seconds.observe(time.as_secs_f64());
+    /// A flush was answered with an error.
+    pub(crate) fn failed(&self, flush: &Flush) {
+        self.flushes.with_label_values(&[projection(flush.source.topic), "error"]).inc();
     }
 
     /// A partition is this far behind.

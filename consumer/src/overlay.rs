@@ -33,6 +33,17 @@ impl Overlay {
         }
     }
 
+    /// The newest state of each submission, as rows of this cell in the order of their keys.
+    pub fn submissions(&self, cell: &CellKey) -> Vec<Row> {
+        let row = |(id, submission): (&NaturalId, &SubmissionRow)| Row {
+            key: RowKey::Submission(cell.clone(), id.clone()),
+            value: Value::Submission(submission.clone()),
+        };
+        let mut rows: Vec<Row> = self.submissions.iter().map(row).collect();
+        rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        rows
+    }
+
     /// Whether the row of this key is here.
     pub fn holds(&self, key: &RowKey) -> bool {
         match key {
@@ -52,18 +63,15 @@ pub type Found = HashMap<RowKey, Value, foldhash::fast::RandomState>;
 pub struct Layers<'a> {
     /// The cell that asks.
     pub cell: &'a CellKey,
-    /// Folded since the last flush.
-    pub dirty: &'a Overlay,
-    /// In the flush that is under way.
-    pub in_flight: &'a Overlay,
+    /// Folded since the last flush, then what the flush under way carries.
+    pub near: [&'a Overlay; 2],
     /// In the store.
     pub found: &'a Found,
 }
 
 impl Known for Layers<'_> {
     fn first_seen(&self, identity: Identity) -> Option<FirstSeen> {
-        let near = [self.dirty, self.in_flight];
-        let recent = near.iter().find_map(|layer| layer.first_seen.get(&identity));
+        let recent = self.near.iter().find_map(|layer| layer.first_seen.get(&identity));
         recent.copied().or_else(|| {
             match self.found.get(&RowKey::FirstSeen(self.cell.clone(), identity)) {
                 Some(Value::FirstSeen(first)) => Some(*first),
@@ -73,8 +81,7 @@ impl Known for Layers<'_> {
     }
 
     fn submission(&self, id: &NaturalId) -> Option<SubmissionRow> {
-        let near = [self.dirty, self.in_flight];
-        let recent = near.iter().find_map(|layer| layer.submissions.get(id));
+        let recent = self.near.iter().find_map(|layer| layer.submissions.get(id));
         recent.cloned().or_else(|| {
             match self.found.get(&RowKey::Submission(self.cell.clone(), id.clone())) {
                 Some(Value::Submission(submission)) => Some(submission.clone()),
@@ -84,8 +91,7 @@ impl Known for Layers<'_> {
     }
 
     fn user(&self, user: UserHash) -> bool {
-        self.dirty.users.contains(&user)
-            || self.in_flight.users.contains(&user)
+        self.near.iter().any(|layer| layer.users.contains(&user))
             || self.found.contains_key(&RowKey::User(self.cell.clone(), user))
     }
 }

@@ -1,52 +1,26 @@
 //! The state of one partition: its cells, what they changed since the last flush, and how far it
 //! is folded. Pure: it asks for rows and is given them, and hands out flushes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use agon_ports::LogRecord;
-use agon_projections::fold::{read, rejected_rows, wanted};
+use agon_projections::fold::{rejected_rows, wanted};
 use agon_projections::row::{Counts, Progress, Value};
-use agon_projections::{
-    Applied, Cell, CellFlush, CellKey, Flush, Outcome, Reason, Rejection, Row, RowKey,
-};
-use agon_schema::record::RecordHash;
-use agon_schema::{Event, Topic, TopicPartition};
+use agon_projections::{Applied, Cell, CellKey, Flush, Reason, Rejection, Row, RowKey};
+use agon_schema::Record;
+use agon_schema::{Topic, TopicPartition};
 
-use crate::overlay::{Found, Layers, Overlay};
+use crate::decoded::Decoded;
+use crate::live::{Folded, Live};
+use crate::overlay::Found;
 use crate::seen::Seen;
-
-/// A record with the event in it, or why there is none.
-pub struct Decoded {
-    /// As read.
-    pub record: LogRecord,
-    /// What it says.
-    pub event: Result<Event, Rejection>,
-}
-
-/// Decodes a record of this partition.
-pub fn decode(record: LogRecord, partitions: u32) -> Decoded {
-    let event = read(&record.record, record.position.source, partitions);
-    Decoded { record, event }
-}
-
-/// One cell in memory.
-struct Live {
-    cell: Cell,
-    /// Its `applied` at the last flush handed out.
-    flushed: Applied,
-    seen: Seen,
-    touched: BTreeSet<u32>,
-    side: Vec<Row>,
-    dirty: Overlay,
-    in_flight: Overlay,
-}
 
 /// What became of one record, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It took effect in a cell of this kind.
-    Counted(&'static str),
+    /// It took effect.
+    Counted,
     /// It said what had been said.
     Duplicate,
     /// It became a dead letter.
@@ -57,13 +31,21 @@ pub enum Verdict {
 pub struct PartitionFold {
     source: TopicPartition,
     filter_items_max: usize,
+    /// How far the last flush handed out reaches.
     flushed: Applied,
+    flushed_appended_at_ms: i64,
     applied: Applied,
-    record_hash: RecordHash,
-    appended_at_ms: i64,
+    /// The newest folded record. Only a flush needs its hash.
+    last: Option<Record>,
     counts: Counts,
-    cells: BTreeMap<CellKey, Live>,
-    dead: Vec<Row>,
+    // Only looked up, or walked where the order does not matter.
+    cells: HashMap<CellKey, Live, foldhash::fast::RandomState>,
+    /// Cells that a record came to since the last flush.
+    visited: Vec<CellKey>,
+    in_flight: Vec<CellKey>,
+    weight: usize,
+    /// Dead letters and refusals. The same bytes refused again move their mark.
+    dead: BTreeMap<RowKey, Value>,
     dirty_rows: usize,
     dirty_records: usize,
 }
@@ -80,12 +62,15 @@ impl PartitionFold {
             source,
             filter_items_max,
             flushed: applied,
+            flushed_appended_at_ms: 0,
             applied,
-            record_hash: progress.as_ref().map_or(RecordHash([0; 16]), |p| p.record_hash),
-            appended_at_ms: 0,
+            last: None,
             counts: progress.map_or_else(Counts::default, |progress| progress.counts),
-            cells: BTreeMap::new(),
-            dead: Vec::new(),
+            cells: HashMap::default(),
+            visited: Vec::new(),
+            in_flight: Vec::new(),
+            weight: 0,
+            dead: BTreeMap::new(),
             dirty_rows: 0,
             dirty_records: 0,
         }
@@ -101,52 +86,33 @@ impl PartitionFold {
         self.dirty_rows
     }
 
-    /// Records folded since the last flush.
-    pub fn dirty_records(&self) -> usize {
-        self.dirty_records
-    }
-
-    /// When the newest folded record was appended, in milliseconds since the epoch.
-    pub fn appended_at_ms(&self) -> i64 {
-        self.appended_at_ms
-    }
-
     /// The cell that a record changes: an event's own, or the stream cell that counts rejections.
-    fn cell_key(&self, decoded: &Decoded) -> Option<CellKey> {
+    fn cell_of(&self, decoded: &Decoded) -> Option<CellKey> {
         match &decoded.event {
-            Ok(event) => Some(CellKey::of(event, self.source)),
-            Err(_) if self.source.topic == Topic::RecentChange => {
-                Some(CellKey::Stream(self.source.partition))
-            }
-            Err(_) => None,
+            Ok(told) => Some(told.cell.clone()),
+            Err(_) => self.counting_cell(),
         }
+    }
+
+    fn counting_cell(&self) -> Option<CellKey> {
+        let counts = self.source.topic == Topic::RecentChange;
+        counts.then_some(CellKey::Stream(self.source.partition))
     }
 
     /// The cells that these records need and that are not in memory.
     pub fn missing_cells(&self, batch: &[Decoded]) -> BTreeSet<CellKey> {
-        let keys = batch.iter().filter_map(|decoded| self.cell_key(decoded));
-        keys.filter(|key| !self.cells.contains_key(key)).collect()
+        let is_missing = |decoded: &&Decoded| match &decoded.event {
+            Ok(told) => !self.cells.contains_key(&told.cell),
+            Err(_) => self.counting_cell().is_some_and(|key| !self.cells.contains_key(&key)),
+        };
+        batch.iter().filter(is_missing).filter_map(|decoded| self.cell_of(decoded)).collect()
     }
 
-    /// Takes in a cell as the store has it; `seen` are the keys of its rows that events ask for.
-    /// `None` for `seen` means that they are too many, and every identity is looked up.
-    pub fn load(&mut self, key: CellKey, own: Vec<Row>, seen: Option<&[RowKey]>) {
-        let cell = Cell::from_rows(key.clone(), own);
-        let mut filter = Seen::new(if seen.is_some() { self.filter_items_max } else { 0 });
-        match seen {
-            Some(keys) => keys.iter().for_each(|key| filter.insert(&Item::of(key))),
-            // The first insertion over the limit of nothing makes the filter say "maybe" for ever.
-            None => filter.insert(&Item::Other),
-        }
-        let live = Live {
-            flushed: cell.applied(),
-            cell,
-            seen: filter,
-            touched: BTreeSet::new(),
-            side: Vec::new(),
-            dirty: Overlay::default(),
-            in_flight: Overlay::default(),
-        };
+    /// Takes in a cell as the store has it: its own rows, and a filter that holds the keys of its
+    /// first-seen, user and submission rows.
+    pub fn load(&mut self, key: CellKey, own: Vec<Row>, seen: Seen) {
+        let mut live = Live::new(Cell::from_rows(key.clone(), own), seen);
+        self.weight += live.weigh().0;
         self.cells.insert(key, live);
     }
 
@@ -154,157 +120,135 @@ impl PartitionFold {
     pub fn missing_rows(&self, batch: &[Decoded]) -> BTreeSet<RowKey> {
         let mut keys = BTreeSet::new();
         for decoded in batch {
-            let Ok(event) = &decoded.event else { continue };
-            let cell = CellKey::of(event, self.source);
-            let Some(live) = self.cells.get(&cell) else { continue };
-            for key in wanted(&cell, event).into_iter().flatten() {
-                let is_near = live.dirty.holds(&key) || live.in_flight.holds(&key);
-                if !is_near && live.seen.may_contain(&Item::of(&key)) {
-                    keys.insert(key);
-                }
-            }
+            let Ok(told) = &decoded.event else { continue };
+            let Some(live) = self.cells.get(&told.cell) else { continue };
+            let wanted = wanted(&told.cell, &told.event, &told.marks).into_iter().flatten();
+            keys.extend(wanted.filter(|key| live.lacks(key)));
         }
         keys
     }
 
     /// Folds one record. All cells and rows it needs were loaded.
     pub fn fold(&mut self, decoded: Decoded, found: &Found) -> Verdict {
-        let offset = decoded.record.position.offset;
-        debug_assert!(self.applied.is_none_or(|applied| applied + 1 == offset));
-        let key = self.cell_key(&decoded);
-        let verdict = match decoded.event {
-            Ok(ref event) => self.fold_event(offset, event, &decoded.record, found),
-            Err(ref rejection) => {
-                if let Some(live) = key.and_then(|key| self.cells.get_mut(&key)) {
-                    live.cell.reject_unread(offset);
+        let Decoded { record, event } = decoded;
+        let offset = record.position.offset;
+        debug_assert!(self.applied.map_or(0, |applied| applied + 1) == offset);
+        let rejection = match event {
+            Ok(told) => match self.visit(&told.cell).step(offset, &told, found) {
+                Folded::Counted(rows) => {
+                    self.dirty_rows += rows;
+                    self.counts.counted += 1;
+                    None
                 }
-                self.bury(&decoded.record, rejection)
+                Folded::Duplicate => {
+                    self.counts.duplicates += 1;
+                    return self.folded(record, Verdict::Duplicate);
+                }
+                Folded::Rejected(rejection) => Some(rejection),
+            },
+            Err(rejection) => {
+                if let Some(key) = self.counting_cell() {
+                    self.visit(&key).cell.reject_unread(offset);
+                }
+                Some(rejection)
             }
         };
-        self.applied = Some(offset);
-        self.record_hash = decoded.record.record.hash();
-        self.appended_at_ms = decoded.record.record.appended_at_ms;
+        let verdict = rejection.map_or(Verdict::Counted, |rejection| {
+            self.bury(&record, &rejection);
+            Verdict::Rejected(rejection.reason)
+        });
+        self.folded(record, verdict)
+    }
+
+    fn folded(&mut self, record: LogRecord, verdict: Verdict) -> Verdict {
+        self.applied = Some(record.position.offset);
+        self.last = Some(record.record);
         self.dirty_records += 1;
         verdict
     }
 
-    fn fold_event(
-        &mut self,
-        offset: u64,
-        event: &Event,
-        record: &LogRecord,
-        found: &Found,
-    ) -> Verdict {
-        let key = CellKey::of(event, self.source);
-        let live = self.cells.entry(key.clone()).or_insert_with(|| Live {
-            cell: Cell::new(key.clone()),
-            flushed: None,
-            seen: Seen::new(self.filter_items_max),
-            touched: BTreeSet::new(),
-            side: Vec::new(),
-            dirty: Overlay::default(),
-            in_flight: Overlay::default(),
-        });
-        let known = Layers { cell: &key, dirty: &live.dirty, in_flight: &live.in_flight, found };
-        match live.cell.step(offset, event, &known) {
-            Outcome::Counted(effects) => {
-                for row in &effects.rows {
-                    live.dirty.remember(row);
-                    match Item::of(&row.key) {
-                        Item::Other => {}
-                        item => live.seen.insert(&item),
-                    }
+    fn visit(&mut self, key: &CellKey) -> &mut Live {
+        if !self.cells.contains_key(key) {
+            let seen = Seen::new(self.filter_items_max);
+            self.cells.insert(key.clone(), Live::new(Cell::new(key.clone()), seen));
+        }
+        match self.cells.get_mut(key) {
+            Some(live) => {
+                if !std::mem::replace(&mut live.is_visited, true) {
+                    self.visited.push(key.clone());
                 }
-                self.dirty_rows += effects.rows.len();
-                live.side.extend(effects.rows);
-                for slot in effects.touched {
-                    self.dirty_rows += usize::from(live.touched.insert(slot));
-                }
-                self.counts.counted += 1;
-                Verdict::Counted(key.kind())
+                live
             }
-            Outcome::Duplicate(_) => {
-                self.counts.duplicates += 1;
-                Verdict::Duplicate
-            }
-            Outcome::Rejected(rejection) => self.bury(record, &rejection),
+            None => unreachable!("the cell was put there above"),
         }
     }
 
-    fn bury(&mut self, record: &LogRecord, rejection: &Rejection) -> Verdict {
+    fn bury(&mut self, record: &LogRecord, rejection: &Rejection) {
         let offset = record.position.offset;
         let rows = rejected_rows(&record.record, self.source, offset, rejection);
-        self.dirty_rows += rows.len();
-        self.dead.extend(rows);
+        for row in rows {
+            self.dirty_rows += usize::from(self.dead.insert(row.key, row.value).is_none());
+        }
         self.counts.rejected += 1;
-        Verdict::Rejected(rejection.reason)
     }
 
-    /// Everything since the last flush as the next one; `None` when no record was folded since.
-    /// One may be under way at a time: [`PartitionFold::flushed`] ends it.
+    /// Everything since the last flush as the next one, each key once; `None` when no record was
+    /// folded since.
+    /// One may be under way at a time: [`PartitionFold::landed`] ends it.
     pub fn take_flush(&mut self) -> Option<Arc<Flush>> {
         let applied = self.applied.filter(|_| self.dirty_records > 0)?;
-        let mut cells = Vec::new();
-        for (key, live) in &mut self.cells {
-            let Some(to) = live.cell.applied().filter(|_| live.flushed != live.cell.applied())
-            else {
-                continue;
-            };
-            let touched = std::mem::take(&mut live.touched);
-            let entrants = touched.into_iter().map(|slot| live.cell.row(slot));
-            let own = live.cell.head_row().into_iter().chain(entrants).collect();
-            let side = std::mem::take(&mut live.side);
-            live.in_flight = std::mem::take(&mut live.dirty);
-            cells.push(CellFlush { key: key.clone(), from: live.flushed, to, own, side });
-            live.flushed = Some(to);
+        let last = self.last.as_ref()?;
+        let (record_hash, appended_at_ms) = (last.hash(), last.appended_at_ms);
+        let mut visited = std::mem::take(&mut self.visited);
+        visited.sort_unstable();
+        let mut cells = Vec::with_capacity(visited.len());
+        for key in visited {
+            let Some(live) = self.cells.get_mut(&key) else { continue };
+            let (now, before) = live.weigh();
+            self.weight = self.weight - before + now;
+            if let Some(flush) = live.take(&key) {
+                cells.push(flush);
+                self.in_flight.push(key);
+            } else if live.cell.applied().is_none() {
+                // Nobody defined it; it only made events into dead letters.
+                self.weight -= now;
+                self.cells.remove(&key);
+            }
         }
-        let progress = Progress { applied, record_hash: self.record_hash, counts: self.counts };
-        let rows = std::mem::take(&mut self.dead);
+        let progress = Progress { applied, record_hash, counts: self.counts };
+        let dead = std::mem::take(&mut self.dead);
+        let rows = dead.into_iter().map(|(key, value)| Row { key, value }).collect();
         let flush = Flush { source: self.source, from: self.flushed, progress, cells, rows };
         self.flushed = Some(applied);
+        self.flushed_appended_at_ms = appended_at_ms;
         self.dirty_rows = 0;
         self.dirty_records = 0;
         Some(Arc::new(flush))
     }
 
-    /// The flush under way is in the store: what it carried can be read there.
-    pub fn flushed(&mut self) {
-        for live in self.cells.values_mut() {
-            live.in_flight = Overlay::default();
+    /// The flush under way is in the store: what it carried can be read there. Answers when its
+    /// newest record was appended, in milliseconds since the epoch.
+    pub fn landed(&mut self) -> i64 {
+        for key in std::mem::take(&mut self.in_flight) {
+            if let Some(live) = self.cells.get_mut(&key) {
+                live.landed();
+            }
         }
-        // Nobody defined these; they only made events into dead letters.
-        self.cells.retain(|_, live| live.cell.applied().is_some());
+        self.flushed_appended_at_ms
     }
 
-    /// Entrants and servers in memory.
+    /// What its cells hold in memory, in slots: entrants and servers, with cells and filters
+    /// counted by their size.
     pub fn slots(&self) -> usize {
-        self.cells.values().map(|live| live.cell.slots() as usize).sum()
+        self.weight
     }
 
     /// Lets go of cells whose every change is in the store. Call right after
-    /// [`PartitionFold::flushed`], before anything else is folded.
+    /// [`PartitionFold::landed`], before anything else is folded.
     pub fn drop_clean_cells(&mut self) {
-        self.cells.retain(|_, live| live.flushed != live.cell.applied());
-    }
-}
-
-/// What the filter remembers of a key.
-#[derive(Hash)]
-enum Item {
-    Identity([u8; 16]),
-    User([u8; 16]),
-    Submission(String),
-    Other,
-}
-
-impl Item {
-    fn of(key: &RowKey) -> Item {
-        match key {
-            RowKey::FirstSeen(_, identity) => Item::Identity(identity.0),
-            RowKey::User(_, user) => Item::User(user.0),
-            RowKey::Submission(_, id) => Item::Submission(id.to_string()),
-            _ => Item::Other,
-        }
+        self.cells.retain(|_, live| !live.is_clean());
+        self.weight = self.cells.values_mut().map(|live| live.weigh().0).sum();
+        self.visited.retain(|key| self.cells.contains_key(key));
     }
 }
 

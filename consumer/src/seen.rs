@@ -1,16 +1,18 @@
 //! What may have been seen: a filter in memory that says "never" for certain, so that a new
 //! identity costs no look-up in the store.
 
-use std::hash::Hash;
+use std::hash::BuildHasher;
 
+use agon_projections::RowKey;
 use fastbloom::BloomFilter;
+use foldhash::fast::FixedState;
 
 /// Share of new identities that are looked up in vain.
 const FALSE_POSITIVES: f64 = 0.001;
 /// Items of the first filter; each further one holds twice as many.
 const FIRST_ITEMS: usize = 4_096;
 
-/// A growing filter over the identities of one cell.
+/// A growing filter over the rows of one cell that events may ask for.
 pub struct Seen {
     filters: Vec<BloomFilter>,
     items_in_last: usize,
@@ -25,14 +27,38 @@ impl Seen {
         Seen { filters: Vec::new(), items_in_last: 0, items: 0, items_max, is_cold: false }
     }
 
-    /// `false` only for what was never inserted.
-    pub fn may_contain(&self, item: &impl Hash) -> bool {
-        self.is_cold || self.filters.iter().any(|filter| filter.contains(item))
+    /// `false` only for the key of a row that was never inserted.
+    pub fn may_contain(&self, key: &RowKey) -> bool {
+        self.is_cold || hash(key).is_some_and(|hash| self.may_contain_hash(hash))
     }
 
-    /// Remembers an item. Beyond the limit the filter lets go of everything and says "maybe" to
-    /// all: look-ups cost more, memory stays bounded.
-    pub fn insert(&mut self, item: &impl Hash) {
+    /// Remembers the key of a row, if it is one that an event may ask for. Beyond the limit the
+    /// filter lets go of everything and says "maybe" to all: look-ups cost more, memory stays
+    /// bounded.
+    pub fn insert(&mut self, key: &RowKey) {
+        if let Some(hash) = hash(key) {
+            // A submission comes again with each of its runs.
+            if !matches!(key, RowKey::Submission(..)) || !self.may_contain_hash(hash) {
+                self.insert_hash(hash);
+            }
+        }
+    }
+
+    /// Whether it was too much, and the filter says "maybe" to all.
+    pub fn is_cold(&self) -> bool {
+        self.is_cold
+    }
+
+    /// What it holds in memory.
+    pub fn size_bytes(&self) -> usize {
+        self.filters.iter().map(|filter| filter.num_bits() / 8).sum()
+    }
+
+    fn may_contain_hash(&self, hash: u64) -> bool {
+        self.is_cold || self.filters.iter().any(|filter| filter.contains_hash(hash))
+    }
+
+    fn insert_hash(&mut self, hash: u64) {
         if self.is_cold {
             return;
         }
@@ -49,35 +75,89 @@ impl Seen {
             self.items_in_last = 0;
         }
         if let Some(last) = self.filters.last_mut() {
-            last.insert(item);
+            last.insert_hash(hash);
         }
         self.items_in_last += 1;
         self.items += 1;
     }
 }
 
+/// By what the filter knows a key. Identities and users are hashes already; one taken for another
+/// costs a look-up and nothing else.
+fn hash(key: &RowKey) -> Option<u64> {
+    match key {
+        RowKey::FirstSeen(_, identity) => Some(halved(identity.0)),
+        RowKey::User(_, user) => Some(!halved(user.0)),
+        RowKey::Submission(_, id) => Some(FixedState::default().hash_one(id.as_str())),
+        _ => None,
+    }
+}
+
+/// Both halves in one: a UUID has bits that are always the same.
+fn halved(bytes: [u8; 16]) -> u64 {
+    let whole = u128::from_le_bytes(bytes);
+    (whole as u64) ^ ((whole >> 64) as u64)
+}
+
 #[cfg(test)]
 mod tests {
+    use agon_projections::CellKey;
+    use agon_projections::row::UserHash;
+    use agon_schema::{BenchmarkId, ContentHash, Identity, NaturalId};
+
     use super::*;
+
+    fn cell() -> CellKey {
+        CellKey::Benchmark(BenchmarkId::new("b").unwrap())
+    }
+
+    fn identity(number: u64) -> RowKey {
+        RowKey::FirstSeen(cell(), Identity::of("kind", "b", &number.to_string()))
+    }
 
     #[test]
     fn what_was_inserted_is_never_denied_and_little_else_is_claimed() {
         let mut seen = Seen::new(1_000_000);
-        for item in 0..100_000_u64 {
-            seen.insert(&item);
+        for number in 0..20_000 {
+            seen.insert(&identity(number));
         }
-        assert!((0..100_000_u64).all(|item| seen.may_contain(&item)));
-        let claimed = (100_000..200_000_u64).filter(|item| seen.may_contain(item)).count();
-        assert!(claimed < 2_000, "{claimed} of 100,000 claimed in vain");
+        assert!((0..20_000).all(|number| seen.may_contain(&identity(number))));
+        let claimed = (20_000..40_000).filter(|number| seen.may_contain(&identity(*number)));
+        let claimed = claimed.count();
+        assert!(claimed < 400, "{claimed} of 20,000 claimed in vain");
+    }
+
+    #[test]
+    fn every_kind_of_row_that_events_ask_for_is_remembered() {
+        let user = RowKey::User(cell(), UserHash(ContentHash::of_bytes(b"user").0));
+        let submission = RowKey::Submission(cell(), NaturalId::new("s").unwrap());
+        let mut seen = Seen::new(100);
+        for key in [identity(1), user, submission] {
+            assert!(!seen.may_contain(&key), "{key}");
+            seen.insert(&key);
+            assert!(seen.may_contain(&key), "{key}");
+        }
+        seen.insert(&RowKey::Head(cell()));
+        assert_eq!(seen.items, 3, "nobody asks for a head");
     }
 
     #[test]
     fn beyond_the_limit_everything_is_possible() {
         let mut seen = Seen::new(10);
-        for item in 0..11_u64 {
-            seen.insert(&item);
+        for number in 0..11 {
+            assert!(!seen.is_cold());
+            seen.insert(&identity(number));
         }
-        assert!(seen.may_contain(&999_u64));
-        assert!(seen.filters.is_empty());
+        assert!(seen.may_contain(&identity(999)));
+        assert_eq!((seen.is_cold(), seen.size_bytes()), (true, 0));
+    }
+
+    #[test]
+    fn runs_of_one_submission_fill_nothing() {
+        let mut seen = Seen::new(2);
+        for _ in 0..100 {
+            seen.insert(&RowKey::Submission(cell(), NaturalId::new("s").unwrap()));
+        }
+        assert!(!seen.is_cold());
     }
 }

@@ -1,27 +1,25 @@
 //! The loop of one worker. It decides nothing: [`crate::step`] does, and this carries it out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agon_ports::{
-    Change, ChangePublisher, LogReader, LogRecord, Order, PortError, ProjectionStore, ReadLimits,
-    Retry, Scan, scan_all,
+    Change, ChangePublisher, LogReader, LogRecord, PortError, ProjectionStore, ReadLimits, Retry,
 };
-use agon_projections::row::Progress;
-use agon_projections::row_bytes::Prefix;
-use agon_projections::{CellKey, RowKey, Table};
 use agon_schema::TopicPartition;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConsumerConfig;
 use crate::consumer::ConsumerError;
+use crate::decoded::{Decoded, decode};
 use crate::flusher::{Answer, Flusher, Set, pause};
-use crate::metrics::Metrics;
-use crate::overlay::Found;
-use crate::partition::{Decoded, PartitionFold, decode, found};
-use crate::step::{Look, Sending, Step, next_step};
+use crate::load::prepare;
+use crate::metrics::{Metrics, Tally};
+use crate::partition::PartitionFold;
+use crate::resume::Resumed;
+use crate::step::{Look, Step, next_step};
 
 /// How far every partition is stored, and when its newest stored record was appended.
 pub(crate) type Positions = BTreeMap<TopicPartition, Stored>;
@@ -45,24 +43,10 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
 }
 
-/// One partition of a worker: its fold, and the record that its resume must find again.
-pub(crate) struct Assigned {
-    fold: PartitionFold,
-    resume: Option<Progress>,
-}
-
-impl Assigned {
-    pub(crate) fn new(shared: &Shared, source: TopicPartition, stored: Option<Progress>) -> Self {
-        let filter_items_max = shared.config.filter_items_max;
-        let fold = PartitionFold::new(source, stored.clone(), filter_items_max);
-        Assigned { fold, resume: stored }
-    }
-}
-
 pub(crate) struct Worker {
-    pub(crate) shared: Shared,
-    pub(crate) assigned: BTreeMap<TopicPartition, Assigned>,
-    pub(crate) reader: Box<dyn LogReader>,
+    shared: Shared,
+    folds: BTreeMap<TopicPartition, PartitionFold>,
+    reader: Box<dyn LogReader>,
     flusher: Flusher,
     dirty_since: Option<Instant>,
     dirty_bytes: usize,
@@ -71,16 +55,17 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        shared: Shared,
-        assigned: BTreeMap<TopicPartition, Assigned>,
-        reader: Box<dyn LogReader>,
-    ) -> Worker {
+    pub(crate) fn new(shared: Shared, share: Vec<Resumed>, reader: Box<dyn LogReader>) -> Worker {
         let retry_max = Duration::from_millis(shared.config.retry_max_ms);
         let flusher = Flusher::new(Arc::clone(&shared.store), retry_max);
+        let filter_items_max = shared.config.filter_items_max;
+        let fold = |resumed: Resumed| {
+            let Resumed { source, stored, .. } = resumed;
+            (source, PartitionFold::new(source, stored, filter_items_max))
+        };
         Worker {
             shared,
-            assigned,
+            folds: share.into_iter().map(fold).collect(),
             reader,
             flusher,
             dirty_since: None,
@@ -105,19 +90,21 @@ impl Worker {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {}
-                        answer = self.flusher.answer() => self.answered(answer?).await,
+                        answer = self.flusher.answer() => self.answered(answer).await?,
                         read = self.reader.next(limits, wait) => self.take(read).await?,
                     }
                 }
                 Step::Flush => self.flush(),
                 Step::Resend => self.flusher.resend(),
                 Step::AwaitFlush => {
-                    let answer = self.flusher.answer().await?;
-                    self.answered(answer).await;
+                    let answer = self.flusher.answer().await;
+                    self.answered(answer).await?;
                 }
                 Step::Pause { wait_ms } => {
+                    let is_stopping = stop.is_cancelled();
                     tokio::select! {
-                        answer = self.flusher.answer() => self.answered(answer?).await,
+                        () = stop.cancelled(), if !is_stopping => {}
+                        answer = self.flusher.answer() => self.answered(answer).await?,
                         () = tokio::time::sleep(Duration::from_millis(wait_ms.max(1))) => {}
                     }
                 }
@@ -128,10 +115,9 @@ impl Worker {
 
     fn look(&self) -> Look {
         let now = Instant::now();
-        let folds = || self.assigned.values().map(|assigned| &assigned.fold);
         let in_ms = |at: Instant| at.saturating_duration_since(now).as_millis() as u64;
         Look {
-            dirty_rows: folds().map(PartitionFold::dirty_rows).sum(),
+            dirty_rows: self.folds.values().map(PartitionFold::dirty_rows).sum(),
             dirty_bytes: self.dirty_bytes,
             dirty_age_ms: self.dirty_since.map(|at| now.duration_since(at).as_millis() as u64),
             sending: self.flusher.sending(now),
@@ -165,24 +151,21 @@ impl Worker {
         let mut batches: BTreeMap<TopicPartition, Vec<Decoded>> = BTreeMap::new();
         for record in records {
             let source = record.position.source;
-            let Some(assigned) = self.assigned.get_mut(&source) else { continue };
-            if !is_new(assigned, &record)? {
-                continue;
-            }
             self.dirty_bytes += record.record.size_bytes();
             let decoded = decode(record, self.shared.partitions);
             batches.entry(source).or_default().push(decoded);
         }
         for (source, batch) in batches {
-            let Some(assigned) = self.assigned.get_mut(&source) else { continue };
-            let Some(found) = prepare(&self.shared, &mut assigned.fold, &batch).await? else {
+            let Some(fold) = self.folds.get_mut(&source) else { continue };
+            let Some(found) = prepare(&self.shared, fold, &batch).await? else {
                 return Ok(());
             };
             self.dirty_since.get_or_insert_with(Instant::now);
+            let mut tally = Tally::default();
             for decoded in batch {
-                let verdict = assigned.fold.fold(decoded, &found);
-                self.shared.metrics.folded(source.topic, verdict);
+                tally.add(fold.fold(decoded, &found));
             }
+            self.shared.metrics.folded(source.topic, &tally);
             // A long batch must not keep others from their turn on this thread.
             tokio::task::yield_now().await;
         }
@@ -190,24 +173,28 @@ impl Worker {
     }
 
     fn flush(&mut self) {
-        let folds = self.assigned.values_mut();
-        let set: Vec<_> = folds.filter_map(|assigned| assigned.fold.take_flush()).collect();
+        let set: Vec<_> = self.folds.values_mut().filter_map(PartitionFold::take_flush).collect();
         self.dirty_since = None;
         self.dirty_bytes = 0;
         self.flusher.send(Arc::new(set));
     }
 
-    async fn answered(&mut self, answer: Answer) {
-        match answer {
-            Answer::Stored(set, time) => {
-                self.shared.metrics.took(time);
-                self.stored(&set).await;
-            }
-            Answer::Again(error) => {
-                tracing::warn!(%error, "a flush was not stored; it is sent again");
-                if let Sending::Failed { again_in_ms } = self.flusher.sending(Instant::now()) {
-                    tracing::debug!(again_in_ms, "next attempt");
+    async fn answered(&mut self, answer: Answer) -> Result<(), ConsumerError> {
+        match answer.result {
+            Ok(took) => {
+                for (flush, took) in answer.set.iter().zip(took) {
+                    self.shared.metrics.stored(flush, took);
                 }
+                self.stored(&answer.set).await;
+                Ok(())
+            }
+            Err(error) => {
+                answer.set.iter().for_each(|flush| self.shared.metrics.failed(flush));
+                if error.retry == Retry::Never {
+                    return Err(error.into());
+                }
+                tracing::warn!(%error, "a flush was not stored; it is sent again");
+                Ok(())
             }
         }
     }
@@ -215,10 +202,8 @@ impl Worker {
     /// Everything of the set is in the store: forget it, then tell the feed.
     async fn stored(&mut self, set: &Set) {
         for flush in set.iter() {
-            self.shared.metrics.flushed(flush, "ok");
-            let Some(assigned) = self.assigned.get_mut(&flush.source) else { continue };
-            assigned.fold.flushed();
-            let appended_at_ms = assigned.fold.appended_at_ms();
+            let Some(fold) = self.folds.get_mut(&flush.source) else { continue };
+            let appended_at_ms = fold.landed();
             for cell in &flush.cells {
                 let change = Change::Moved {
                     cell: cell.key.clone(),
@@ -236,103 +221,9 @@ impl Worker {
                 positions.insert(source, Stored { applied, appended_at_ms });
             });
         }
-        let slots: usize = self.assigned.values().map(|assigned| assigned.fold.slots()).sum();
+        let slots: usize = self.folds.values().map(PartitionFold::slots).sum();
         if slots > self.shared.config.slots_max {
-            for assigned in self.assigned.values_mut() {
-                assigned.fold.drop_clean_cells();
-            }
+            self.folds.values_mut().for_each(PartitionFold::drop_clean_cells);
         }
     }
-}
-
-/// Whether a record follows what is folded; the one at the resume position only proves that this
-/// is the log the store was folded from.
-fn is_new(assigned: &mut Assigned, record: &LogRecord) -> Result<bool, ConsumerError> {
-    let offset = record.position.offset;
-    if let Some(resume) = assigned.resume.take() {
-        if offset == resume.applied && record.record.hash() == resume.record_hash {
-            return Ok(false);
-        }
-        return Err(ConsumerError::AnotherLog {
-            position: record.position,
-            stored: resume.applied,
-        });
-    }
-    Ok(true)
-}
-
-/// Loads what a batch needs. `None` when told to stop before the store answered.
-async fn prepare(
-    shared: &Shared,
-    fold: &mut PartitionFold,
-    batch: &[Decoded],
-) -> Result<Option<Found>, ConsumerError> {
-    for key in fold.missing_cells(batch) {
-        let Some((own, seen)) = patiently(shared, || load(shared, &key)).await? else {
-            return Ok(None);
-        };
-        fold.load(key, own, seen.as_deref());
-    }
-    let keys: BTreeSet<RowKey> = fold.missing_rows(batch);
-    if keys.is_empty() {
-        return Ok(Some(Found::default()));
-    }
-    let keys: Vec<RowKey> = keys.into_iter().collect();
-    let rows = patiently(shared, || shared.store.get(keys.clone())).await?;
-    Ok(rows.map(found))
-}
-
-type Loaded = (Vec<agon_projections::Row>, Option<Vec<RowKey>>);
-
-/// A cell's own rows, and the keys that its filter starts with.
-async fn load(shared: &Shared, key: &CellKey) -> Result<Loaded, PortError> {
-    let store = shared.store.as_ref();
-    let mut own = Vec::new();
-    for table in [Table::Heads, Table::Entrants, Table::Servers] {
-        own.extend(scan_all(store, Prefix::Cell(table, key.clone())).await?);
-    }
-    let mut seen = Vec::new();
-    for table in [Table::FirstSeen, Table::Users, Table::Submissions] {
-        let mut after = None;
-        loop {
-            let prefix = Prefix::Cell(table, key.clone());
-            let scan = Scan { prefix, after: after.take(), order: Order::Rising, limit: 4_096 };
-            let page = store.scan(scan).await?;
-            let is_last = page.len() < 4_096;
-            after = page.last().map(|row| row.key.clone());
-            seen.extend(page.into_iter().map(|row| row.key));
-            if seen.len() > shared.config.filter_items_max {
-                return Ok((own, None));
-            }
-            if is_last {
-                break;
-            }
-        }
-    }
-    Ok((own, Some(seen)))
-}
-
-/// Tries until the store answers; `None` when told to stop first.
-async fn patiently<T, F>(
-    shared: &Shared,
-    mut ask: impl FnMut() -> F,
-) -> Result<Option<T>, ConsumerError>
-where
-    F: Future<Output = Result<T, PortError>>,
-{
-    let longest = Duration::from_millis(shared.config.retry_max_ms);
-    for attempts in 0.. {
-        match ask().await {
-            Ok(answer) => return Ok(Some(answer)),
-            Err(error) if error.retry == Retry::Later => {
-                tracing::warn!(%error, "the store is away");
-                tokio::select! {
-                    () = shared.stop.cancelled() => return Ok(None),
-                    () = tokio::time::sleep(pause(attempts, longest)) => {}
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
 }

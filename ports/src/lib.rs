@@ -9,6 +9,7 @@ pub mod control_store;
 pub mod error;
 pub mod event_log;
 pub mod projection_store;
+pub mod store_inspector;
 
 pub use change_feed::{Change, ChangePublisher, ChangeSubscriber, Heard};
 pub use clock::Clock;
@@ -16,3 +17,4 @@ pub use control_store::{ControlStore, Put, Versioned};
 pub use error::{PortError, Retry};
 pub use event_log::{Append, Assignment, EventLog, LogReader, LogRecord, ReadLimits};
 pub use projection_store::{Order, ProjectionStore, Scan, scan_all};
+pub use store_inspector::StoreInspector;

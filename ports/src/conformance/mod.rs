@@ -7,10 +7,15 @@
 //! `make_fixture` is a function without parameters; each case gets a fixture of its own.
 //! The crate that calls it needs `tokio` with `macros` and `rt-multi-thread`.
 
+pub mod change_feed;
 pub mod control_store;
 pub mod event_log;
 mod event_log_checks;
 pub mod event_log_reading;
+pub mod projection_store;
+pub mod projection_store_reading;
+mod projection_store_rows;
+pub mod store_inspector;
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -70,10 +75,18 @@ mod tests {
     #[test]
     fn the_macros_list_every_case() {
         let event_log = include_str!("event_log.rs");
+        let store = include_str!("projection_store.rs");
+        let store_reading = include_str!("projection_store_reading.rs");
+        let inspector = include_str!("store_inspector.rs");
+        let feed = include_str!("change_feed.rs");
         let suites = [
             ("event_log", event_log, event_log),
             ("event_log_reading", include_str!("event_log_reading.rs"), event_log),
             ("control_store", include_str!("control_store.rs"), include_str!("control_store.rs")),
+            ("projection_store", store, store),
+            ("projection_store_reading", store_reading, store),
+            ("store_inspector", inspector, inspector),
+            ("change_feed", feed, feed),
         ];
         for (suite, source, lists) in suites {
             let mut cases = 0;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 500;
 const LINE_COLUMNS_MAX: usize = 100;
@@ -119,21 +119,16 @@ fn declared(text: &str) -> Vec<&str> {
     names.collect()
 }
 
-/// Whether cargo itself finds the file: a crate's root, a test, an example or a benchmark.
+/// Whether cargo itself finds the file: a crate's root, a test, an example or a benchmark. Folders
+/// with a target's name hold targets beside `src` alone; within it they are modules like any other.
 fn is_root(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_string_lossy();
-    let parent = path.parent().unwrap();
-    let folder = parent.file_name().unwrap_or_default().to_string_lossy();
-    match folder.as_ref() {
-        "src" => matches!(name.as_ref(), "lib.rs" | "main.rs"),
-        // Beside `src` these folders hold targets; within it they are modules like any other.
-        "tests" | "benches" | "examples" => !parent.components().any(|part| is_src(&part)),
-        _ => name == "build.rs",
+    let folder = path.parent().unwrap().file_name().unwrap_or_default().to_string_lossy();
+    if path.components().any(|part| part.as_os_str() == "src") {
+        return folder == "src" && matches!(name.as_ref(), "lib.rs" | "main.rs");
     }
-}
-
-fn is_src(part: &Component<'_>) -> bool {
-    part.as_os_str() == "src"
+    matches!(folder.as_ref(), "tests" | "benches" | "examples")
+        || matches!(name.as_ref(), "build.rs" | "main.rs")
 }
 
 /// The files that no root reaches by way of `mod`.
@@ -219,6 +214,8 @@ fn dead_files_are_found() {
         ("a/tests/e.rs", "//! A test.\nmod f;\n"),
         ("a/tests/f/mod.rs", "//! What tests share.\nmod g;\n"),
         ("a/tests/f/g.rs", "//! G.\n"),
+        ("a/tests/h/main.rs", "//! A test in a folder.\nmod i;\n"),
+        ("a/tests/h/i.rs", "//! I.\n"),
     ];
     let files: BTreeSet<PathBuf> = texts.iter().map(|(path, _)| PathBuf::from(path)).collect();
     let text_of =

@@ -26,7 +26,7 @@ const SESSIONS_MAX: usize = 4096;
 /// How tokens live and how often one may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
-    /// Seconds that an access token lives; 900.
+    /// Seconds that an access token lives, at most a day; 900.
     pub access_token_ttl_s: u64,
     /// Milliseconds for which a user's session version is believed before a write looks it up
     /// again; 1000. So long a write may go on after the user's rights ended.

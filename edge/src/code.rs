@@ -104,15 +104,13 @@ codes! {
 impl Code {
     /// The code for a status that came from elsewhere, such as the router's own refusals.
     pub(crate) fn of_status(status: StatusCode) -> Code {
-        let found = match status {
+        match status {
             StatusCode::BAD_REQUEST => Code::MalformedRequest,
             StatusCode::NOT_FOUND => Code::NotFound,
             StatusCode::CONFLICT => Code::Conflict,
             StatusCode::SERVICE_UNAVAILABLE => Code::Overloaded,
-            _ => return Code::first_of(status),
-        };
-        debug_assert_eq!(found.status(), status);
-        found
+            _ => Code::first_of(status),
+        }
     }
 
     fn first_of(status: StatusCode) -> Code {

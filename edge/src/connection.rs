@@ -1,13 +1,14 @@
 //! One connection's patience: how long it may take to ask, to stay idle, and to read an answer.
 //!
 //! The library's own header timer runs on an idle connection too, so it cannot be short for slow
-//! headers and long for keep-alive. Here the phase of the connection decides which limit holds.
+//! heads and long for keep-alive. Here socket and requests note what the connection is doing and
+//! since when, and a watch beside it looks at that now and then: a request arms no timer.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,24 +30,66 @@ pub(crate) struct Patience {
     pub write: Duration,
 }
 
-const HEAD: u8 = 0;
-const BUSY: u8 = 1;
-const IDLE: u8 = 2;
+/// Reading a head: the client owes the rest of it.
+const HEAD: u64 = 0;
+/// A request is with its handler, or its answer on the way: the request's own limits hold.
+const BUSY: u64 = 1;
+/// Between two requests.
+const IDLE: u64 = 2;
 
-/// What a connection is doing; its socket and its requests both know.
+/// What a connection is doing, and since when.
 #[derive(Clone, Debug)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<Noted>);
+
+#[derive(Debug)]
+struct Noted {
+    began: Instant,
+    /// Milliseconds since `began`, times four, plus the phase.
+    state: AtomicU64,
+}
 
 impl Phase {
     /// A new connection, which owes a head.
     pub fn new() -> Phase {
-        Phase(Arc::new(AtomicU8::new(HEAD)))
+        Phase(Arc::new(Noted { began: Instant::now(), state: AtomicU64::new(HEAD) }))
     }
 
-    /// A request's head is there. Until the guard is dropped, the request's own limits hold.
+    /// A request's head is there. Until the guard is dropped, the connection is busy.
     pub fn busy(&self) -> BusyGuard {
-        self.0.store(BUSY, Ordering::Release);
+        self.enter(BUSY);
         BusyGuard(self.clone())
+    }
+
+    /// Bytes came: an idle connection begins a head.
+    fn note_read(&self) {
+        if self.0.state.load(Ordering::Acquire) % 4 == IDLE {
+            self.enter(HEAD);
+        }
+    }
+
+    fn enter(&self, phase: u64) {
+        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX / 4);
+        self.0.state.store(millis * 4 + phase, Ordering::Release);
+    }
+
+    /// Ends when the client has taken too long to ask.
+    ///
+    /// A head may begin right after a look, so the next look is never later than a head may take;
+    /// then the end is met exactly.
+    pub async fn watch(&self, patience: Patience) {
+        loop {
+            let (state, now) = (self.0.state.load(Ordering::Acquire), Instant::now());
+            let since = self.0.began + Duration::from_millis(state / 4);
+            let look = match state % 4 {
+                HEAD => since + patience.head,
+                IDLE => since + patience.idle,
+                _ => now + patience.head,
+            };
+            if look <= now {
+                return;
+            }
+            sleep_until(look.min(now + patience.head)).await;
+        }
     }
 }
 
@@ -56,65 +99,21 @@ pub(crate) struct BusyGuard(Phase);
 
 impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Release);
+        self.0.enter(IDLE);
     }
 }
 
-/// A socket that gives up when it has waited too long.
+/// A socket that notes what comes, and gives up when nobody reads.
 pub(crate) struct TimedSocket {
     socket: TcpStream,
     phase: Phase,
-    patience: Patience,
-    head_until: Instant,
-    idle_until: Option<Instant>,
-    /// Armed at some deadline, which may have moved since: then it is armed again.
-    read_alarm: Pin<Box<Sleep>>,
+    write_max: Duration,
     write_alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedSocket {
     pub fn new(socket: TcpStream, phase: Phase, patience: Patience) -> TimedSocket {
-        let head_until = Instant::now() + patience.head;
-        let read_alarm = Box::pin(sleep_until(head_until));
-        TimedSocket {
-            socket,
-            phase,
-            patience,
-            head_until,
-            idle_until: None,
-            read_alarm,
-            write_alarm: None,
-        }
-    }
-
-    /// Bytes came: an idle connection begins a head.
-    fn note_read(&mut self) {
-        self.idle_until = None;
-        let begins = self.phase.0.compare_exchange(IDLE, HEAD, Ordering::AcqRel, Ordering::Acquire);
-        if begins.is_ok() {
-            self.head_until = Instant::now() + self.patience.head;
-        }
-    }
-
-    /// Nothing came: waits on, or gives up.
-    fn wait_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let until = match self.phase.0.load(Ordering::Acquire) {
-            HEAD => self.head_until,
-            IDLE => {
-                let idle = self.patience.idle;
-                *self.idle_until.get_or_insert_with(|| Instant::now() + idle)
-            }
-            _ => return Poll::Pending,
-        };
-        loop {
-            if self.read_alarm.deadline() > until || self.read_alarm.is_elapsed() {
-                self.read_alarm.as_mut().reset(until);
-            }
-            ready!(self.read_alarm.as_mut().poll(cx));
-            if Instant::now() >= until {
-                return Poll::Ready(Err(timed_out("no request came in time")));
-            }
-        }
+        TimedSocket { socket, phase, write_max: patience.write, write_alarm: None }
     }
 
     /// Bytes went out, or did not.
@@ -127,16 +126,14 @@ impl TimedSocket {
             self.write_alarm = None;
             return written;
         }
-        let write = self.patience.write;
-        let alarm =
-            self.write_alarm.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + write)));
+        let write_max = self.write_max;
+        let alarm = self
+            .write_alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + write_max)));
         ready!(alarm.as_mut().poll(cx));
-        Poll::Ready(Err(timed_out("the answer was not read in time")))
+        let reason = "the answer was not read in time";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
-}
-
-fn timed_out(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
 impl AsyncRead for TimedSocket {
@@ -146,13 +143,9 @@ impl AsyncRead for TimedSocket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.socket).poll_read(cx, buffer) {
-            Poll::Ready(result) => {
-                this.note_read();
-                Poll::Ready(result)
-            }
-            Poll::Pending => this.wait_to_read(cx),
-        }
+        let read = ready!(Pin::new(&mut this.socket).poll_read(cx, buffer));
+        this.phase.note_read();
+        Poll::Ready(read)
     }
 }
 

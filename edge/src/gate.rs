@@ -25,62 +25,12 @@ use tracing::Instrument;
 use crate::body::{self, BodyShare};
 use crate::code::Code;
 use crate::edge::Edge;
-use crate::http_metrics::{RouteMetrics, UNMATCHED};
+use crate::http_metrics::UNMATCHED;
 use crate::panic::caught;
-use crate::policy::{PolicyRow, Who};
+use crate::policy::Who;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::request::{Peer, RequestId, X_REQUEST_ID};
-
-/// One served method of a path.
-pub(crate) struct Row {
-    pub method: Method,
-    pub who: Who,
-    pub body_bytes_max: u64,
-    pub time_max: Duration,
-    pub metrics: RouteMetrics,
-}
-
-/// All served methods of a path.
-#[derive(Default)]
-pub(crate) struct PathRows {
-    rows: Vec<Row>,
-}
-
-impl PathRows {
-    /// Adds a row, unless its method has one.
-    pub fn add(&mut self, row: Row) -> bool {
-        let is_new = self.rows.iter().all(|known| known.method != row.method);
-        if is_new {
-            self.rows.push(row);
-            self.rows.sort_by(|a, b| a.method.as_str().cmp(b.method.as_str()));
-        }
-        is_new
-    }
-
-    /// The rows as the policy table shows them.
-    pub fn policy(&self, path: &str) -> Vec<PolicyRow> {
-        let row = |row: &Row| PolicyRow {
-            method: row.method.clone(),
-            path: path.to_owned(),
-            who: row.who,
-        };
-        self.rows.iter().map(row).collect()
-    }
-
-    /// HEAD is served by the row of GET.
-    fn of(&self, method: &Method) -> Option<&Row> {
-        let asked = if method == Method::HEAD { &Method::GET } else { method };
-        self.rows.iter().find(|row| row.method == *asked)
-    }
-
-    fn allow(&self) -> String {
-        let mut methods: Vec<&str> = self.rows.iter().map(|row| row.method.as_str()).collect();
-        if methods.contains(&"GET") {
-            methods.push("HEAD");
-        }
-        methods.join(", ")
-    }
-}
+use crate::rows::{PathRows, Row};
 
 /// The rows of all paths, with what all routes share.
 pub(crate) struct Gate {
@@ -122,8 +72,7 @@ impl Gate {
     /// The row of a request; what has none is refused, whatever the router found.
     fn row(&self, seen: &Seen) -> Result<&Row, Problem> {
         let rows = seen.path.as_ref().and_then(|path| self.paths.get(path.as_str()));
-        let not_found =
-            || Problem::new(Code::NotFound, "no such route; GET /openapi.json lists them");
+        let not_found = || Problem::new(Code::NotFound, "no such route");
         let rows = rows.ok_or_else(not_found)?;
         rows.of(&seen.method).ok_or_else(|| Problem::method_not_allowed(&rows.allow()))
     }

@@ -7,13 +7,13 @@ use std::fmt::Write;
 
 use axum::extract::{FromRequest, Request};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
 use crate::body::{Media, Payload};
 use crate::code::Code;
-use crate::problem::{FieldError, Problem};
+use crate::problem::{FieldError, Problem, cut};
 
 /// What is wrong with a JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub struct JsonError {
     pub pointer: String,
     /// What is wrong, with line and column.
     pub detail: String,
+}
+
+impl JsonError {
+    /// Both texts hold what the caller sent, so they are cut.
+    fn new(code: Code, pointer: String, detail: String) -> JsonError {
+        JsonError { code, pointer: cut(pointer), detail: cut(detail) }
+    }
 }
 
 impl From<JsonError> for Problem {
@@ -59,8 +66,24 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
     }
 }
 
+/// Reads one JSON object. Use it for a body that is a struct: a struct alone would be read from
+/// an array too, by the order of its fields.
+///
+/// # Errors
+/// Those of [`parse`], and `invalid_field` for any other value than an object.
+pub fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, JsonError> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') | None => parse(bytes),
+        Some(_) => {
+            parse::<IgnoredAny>(bytes)?;
+            let detail = "the body must be one JSON object".to_owned();
+            Err(JsonError::new(Code::InvalidField, String::new(), detail))
+        }
+    }
+}
+
 fn malformed(detail: String) -> JsonError {
-    JsonError { code: Code::MalformedJson, pointer: String::new(), detail }
+    JsonError::new(Code::MalformedJson, String::new(), detail)
 }
 
 /// Parses again to learn where the error is.
@@ -72,13 +95,16 @@ fn locate<'a, T: Deserialize<'a>>(text: &'a str, error: serde_json::Error) -> Js
     };
     let detail = error.to_string();
     if let Some(name) = quoted_after(&detail, "unknown field `") {
-        return JsonError { code: Code::UnknownField, pointer: beneath(path, name), detail };
+        return JsonError::new(Code::UnknownField, beneath(path, name), detail);
     }
-    let pointer = match quoted_after(&detail, "missing field `") {
+    let name = ["missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| quoted_after(&detail, start));
+    let pointer = match name {
         Some(name) => beneath(path, name),
         None => path,
     };
-    JsonError { code: Code::InvalidField, pointer, detail }
+    JsonError::new(Code::InvalidField, pointer, detail)
 }
 
 /// The name that a message puts between backticks.
@@ -115,7 +141,7 @@ fn push_segment(pointer: &mut String, name: &str) {
     let _ = write!(pointer, "/{}", name.replace('~', "~0").replace('/', "~1"));
 }
 
-/// Extracts a body of one JSON value; answers a problem for anything else.
+/// Extracts a body of one JSON object; answers a problem for anything else.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -125,7 +151,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, state: &S) -> Result<JsonBody<T>, Problem> {
         let payload = Payload::from_request(request, state).await?;
         match payload.media {
-            Media::Json => Ok(JsonBody(parse(&payload.bytes)?)),
+            Media::Json => Ok(JsonBody(parse_object(&payload.bytes)?)),
             Media::Ndjson => {
                 let detail = "this route reads one value; send application/json";
                 Err(Problem::new(Code::UnsupportedMediaType, detail))
@@ -158,7 +184,7 @@ mod tests {
 
     fn check(body: impl AsRef<[u8]>, code: Code, pointer: &str, detail: &str) {
         let body = body.as_ref();
-        let error = parse::<Match>(body).unwrap_err();
+        let error = parse_object::<Match>(body).unwrap_err();
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         assert_eq!((error.code, error.pointer.as_str()), (code, pointer), "{shown}");
         assert!(error.detail.contains(detail), "{shown}: {}", error.detail);
@@ -180,7 +206,9 @@ mod tests {
 
     #[test]
     fn json_of_another_shape_names_the_field() {
-        check("[]", Code::InvalidField, "", "column");
+        check("[]", Code::InvalidField, "", "object");
+        check(r#"["e",[]]"#, Code::InvalidField, "", "object");
+        check("7", Code::InvalidField, "", "object");
         check("{}", Code::InvalidField, "/environment", "missing");
         check(r#"{"environment":1}"#, Code::InvalidField, "/environment", "integer `1`");
         check(r#"{"environment":"e","rating":1}"#, Code::UnknownField, "/rating", "`rating`");
@@ -205,11 +233,14 @@ mod tests {
 
     #[test]
     fn deep_nesting_and_long_names_are_errors_like_others() {
-        check("[".repeat(1 << 20), Code::InvalidField, "", "column 1");
+        check("[".repeat(1 << 20), Code::MalformedJson, "", "EOF");
+        let deep = format!("{{\"environment\":{}", "[".repeat(1 << 20));
+        check(deep, Code::InvalidField, "/environment", "sequence");
         let value = parse::<serde_json::Value>("[".repeat(1 << 20).as_bytes()).unwrap_err();
         assert_eq!(value.code, Code::MalformedJson);
+        assert!(value.detail.contains("recursion limit"), "{}", value.detail);
         let long = format!("{{\"{}\":1}}", "é".repeat(100_000));
-        let problem = Problem::from(parse::<Match>(long.as_bytes()).unwrap_err());
+        let problem = Problem::from(parse_object::<Match>(long.as_bytes()).unwrap_err());
         assert!(problem.body("/", "").len() < 4096);
     }
 }

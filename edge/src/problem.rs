@@ -187,12 +187,13 @@ impl Problem {
             request_id: &'a str,
             errors: &'a [FieldError],
         }
+        let shown = instance.floor_char_boundary(TEXT_BYTES_MAX);
         let wire = Wire {
             r#type: format!("/problems/{}", self.code.text()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
             detail: &self.detail,
-            instance,
+            instance: &instance[..shown],
             code: self.code.text(),
             request_id,
             errors: &self.errors,
@@ -223,7 +224,7 @@ impl IntoResponse for Problem {
 }
 
 /// Cuts at a character's border and shows that it did.
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         text.push('…');

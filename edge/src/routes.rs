@@ -14,8 +14,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use thiserror::Error;
 
 use crate::edge::Edge;
-use crate::gate::{Gate, GateLayer, PathRows, Row};
+use crate::gate::{Gate, GateLayer};
 use crate::policy::{PolicyRow, Who};
+use crate::rows::{PathRows, Row};
 
 /// The base of every route that does not stand at the root alone.
 pub const BASE: &str = "/api/v1";

@@ -4,11 +4,10 @@
 //! of a head. One too many is told 503 and closed. On the way down nothing new is accepted, what
 //! is in flight is answered until a deadline, and what is left then is cut.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,21 +15,22 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::code::Code;
 use crate::connection::{BusyBody, Patience, Phase, TimedSocket};
+use crate::crowd::{Crowd, Place};
 use crate::problem::Problem;
 use crate::request::Peer;
 
-/// The limits of the socket.
+/// The limits of the socket. Times are a day at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeSettings {
     /// Connections at once; 4,096. One more is answered 503 and closed.
@@ -119,7 +119,7 @@ pub async fn serve(
         router,
         settings,
         http: http(&settings),
-        crowd: Crowd::new(&settings),
+        crowd: Crowd::new(settings.connections_max, settings.connections_per_address_max),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
@@ -145,12 +145,16 @@ pub async fn serve(
 
 fn http(settings: &ServeSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // Patience is kept by the socket, which knows idle from slow.
-    http.timer(TokioTimer::new())
-        .header_read_timeout(None)
+    // Patience is kept beside the connection, by what knows idle from slow.
+    http.header_read_timeout(None)
         .max_header_size(settings.head_bytes_max)
         .max_buf_size(BUFFER_BYTES_MAX.max(settings.head_bytes_max));
     http
+}
+
+/// A time that can be added to any moment; nobody waits longer.
+fn within_a_day(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds.min(86_400_000))
 }
 
 struct Server {
@@ -177,13 +181,13 @@ impl Server {
             tracing::debug!(%error, "a connection answers with a delay");
         }
         let patience = Patience {
-            head: Duration::from_millis(self.settings.head_ms_max),
-            idle: Duration::from_millis(self.settings.idle_ms_max),
-            write: Duration::from_millis(self.settings.write_ms_max),
+            head: within_a_day(self.settings.head_ms_max),
+            idle: within_a_day(self.settings.idle_ms_max),
+            write: within_a_day(self.settings.write_ms_max),
         };
         let phase = Phase::new();
         let socket = TokioIo::new(TimedSocket::new(socket, phase.clone(), patience));
-        let router = self.router.clone();
+        let (router, watched) = (self.router.clone(), phase.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             let busy = phase.busy();
             request.extensions_mut().insert(Peer(peer));
@@ -194,24 +198,33 @@ impl Server {
             }
         });
         let connection = self.http.serve_connection(socket, service);
-        let (stop, cut) = (self.stop.clone(), self.cut.clone());
+        // Children have a lock of their own, which is taken at each poll.
+        let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
         self.tasks.spawn(async move {
+            let _place = place;
             let mut connection = std::pin::pin!(connection);
+            let mut given_up = std::pin::pin!(async {
+                tokio::select! {
+                    () = watched.watch(patience) => {}
+                    () = cut.cancelled() => {}
+                }
+            });
             let served = tokio::select! {
+                biased;
                 served = connection.as_mut() => served,
-                () = cut.cancelled() => return,
+                () = given_up.as_mut() => return,
                 () = stop.cancelled() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
+                        biased;
                         served = connection.as_mut() => served,
-                        () = cut.cancelled() => return,
+                        () = given_up => return,
                     }
                 }
             };
             if let Err(error) = served {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
         });
     }
 
@@ -240,7 +253,7 @@ impl Server {
 
     async fn drain(self) -> Drained {
         self.tasks.close();
-        let limit = Duration::from_millis(self.settings.drain_ms_max);
+        let limit = within_a_day(self.settings.drain_ms_max);
         let mut cut = 0;
         if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
             cut = self.tasks.len();
@@ -264,50 +277,4 @@ fn refusal() -> Vec<u8> {
     .into_bytes();
     answer.extend_from_slice(&body);
     answer
-}
-
-/// The connections there are, counted in all and by address.
-struct Crowd {
-    places: Arc<Semaphore>,
-    per_address_max: usize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
-}
-
-impl Crowd {
-    fn new(settings: &ServeSettings) -> Arc<Crowd> {
-        Arc::new(Crowd {
-            places: Arc::new(Semaphore::new(settings.connections_max)),
-            per_address_max: settings.connections_per_address_max,
-            by_address: Mutex::default(),
-        })
-    }
-
-    fn enter(self: &Arc<Crowd>, address: IpAddr) -> Option<Place> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = by_address.entry(address).or_default();
-        if *count >= self.per_address_max {
-            return None;
-        }
-        *count += 1;
-        Some(Place { crowd: Arc::clone(self), address, _permit: permit })
-    }
-}
-
-/// One connection's place; given back when it ends.
-struct Place {
-    crowd: Arc<Crowd>,
-    address: IpAddr,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut by_address = self.crowd.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = by_address.get_mut(&self.address) else { return };
-        *count -= 1;
-        if *count == 0 {
-            by_address.remove(&self.address);
-        }
-    }
 }

@@ -12,13 +12,16 @@ use crate::problem::RateLimit;
 
 /// Buckets of a table: 64 KiB.
 const BUCKETS: usize = 4096;
+/// What a rate may be at most, so that its product stays a time.
+const BURST_MAX: u32 = 1_000_000;
+const REFILL_MS_MAX: u32 = 3_600_000;
 
 /// How much a bucket holds and how fast it fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Tries that may come at once.
+    /// Tries that may come at once, 1 to a million.
     pub burst: u32,
-    /// Milliseconds until one more is allowed.
+    /// Milliseconds until one more is allowed, 1 to an hour's.
     pub refill_ms: u32,
 }
 
@@ -39,7 +42,10 @@ pub(crate) struct Throttle {
 
 impl Throttle {
     pub fn new(policy: &'static str, rate: Rate) -> Throttle {
-        let rate = Rate { burst: rate.burst.max(1), refill_ms: rate.refill_ms.max(1) };
+        let rate = Rate {
+            burst: rate.burst.clamp(1, BURST_MAX),
+            refill_ms: rate.refill_ms.clamp(1, REFILL_MS_MAX),
+        };
         let buckets = Mutex::new(vec![Bucket::default(); BUCKETS]);
         Throttle { policy, rate, hasher: RandomState::new(), buckets }
     }

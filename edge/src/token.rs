@@ -25,6 +25,8 @@ const TYPE: &str = "at+jwt";
 const TOKEN_BYTES_MAX: usize = 4096;
 /// Seconds by which clocks of two machines may differ.
 const LEEWAY_S: u64 = 5;
+/// Seconds that a token may live at most: a day, since a read believes it so long.
+const TTL_S_MAX: u64 = 86_400;
 /// Verified tokens that are remembered; when it is full it is emptied.
 const REMEMBERED_MAX: usize = 1024;
 
@@ -97,7 +99,7 @@ impl Tokens {
             signing: EncodingKey::from_secret(secret),
             header,
             validation,
-            ttl_s,
+            ttl_s: ttl_s.clamp(1, TTL_S_MAX),
             remembered: RwLock::default(),
         })
     }

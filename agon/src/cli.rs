@@ -1,0 +1,372 @@
+//! The command line, option by option. Every option is also an environment variable and a key of
+//! `agon.toml`; [`crate::config`] joins them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Live leaderboards from events: every score, rating and rank is a fold of one log.
+#[derive(Debug, Parser)]
+#[command(name = "agon", version, about, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Examples:\n  \
+    agon serve --demo                                     built-in agents play, watch the board fill\n  \
+    agon import matches games.csv --environment chess     a file of results becomes a leaderboard\n  \
+    agon board --environment chess --limit 10\n  \
+    agon verify                                           proves the board equals the log\n\n\
+    Every option --some-option is also AGON_SOME_OPTION and the key some_option of agon.toml.\n\
+    Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 something needed is not there.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Configuration file; ./agon.toml is read when it exists.
+    #[arg(long, global = true, env = "AGON_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What is logged: error, warn, info, debug, trace, or filters such as agon_consumer=debug.
+    #[arg(long, global = true, env = "AGON_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+    /// How it is logged, on standard error.
+    #[arg(long, global = true, env = "AGON_LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run every role in one process, with log and store in one directory.
+    Serve(Box<Serve>),
+    /// Read a file of results into the log and fold it.
+    #[command(subcommand)]
+    Import(Import),
+    /// Check that everything stored equals the sequential fold of the log, bit for bit.
+    Verify(Verify),
+    /// Fold the store anew from the log.
+    Rebuild(Rebuild),
+    /// Show a leaderboard.
+    Board(Board),
+    /// Show the statistics of the recent-change stream.
+    Stats(Stats),
+    /// Look at records and dead letters.
+    #[command(subcommand)]
+    Events(Events),
+    /// Add and list users.
+    #[command(subcommand)]
+    User(User),
+    /// Check what this machine and this directory offer, with a remedy for each failure.
+    Doctor(Doctor),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(Config),
+    /// Measure, and print each figure beside its baseline.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The data directory.
+#[derive(Clone, Debug, Args)]
+pub struct Data {
+    /// Directory of log, store and users; made when absent.
+    #[arg(long, env = "AGON_DATA", default_value = "./agon-data", value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// A directory, or a running server.
+#[derive(Clone, Debug, Args)]
+pub struct Source {
+    #[command(flatten)]
+    pub data: Data,
+    /// Ask a running server instead of opening a directory: http://HOST:PORT
+    #[arg(long, env = "AGON_SERVER", value_name = "URL", conflicts_with = "data")]
+    pub server: Option<String>,
+    /// Bearer token for the server; AGON_TOKEN_FILE names a file that holds it.
+    #[arg(long, env = "AGON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// File that holds the bearer token.
+    #[arg(long, env = "AGON_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Limits of the pipeline.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Partitions of each topic; recorded when the log is made, refused when it differs.
+    #[arg(long, env = "AGON_PARTITIONS", value_name = "N")]
+    pub partitions: Option<u32>,
+    /// Workers that fold.
+    #[arg(long, env = "AGON_WORKERS", default_value_t = 2, value_name = "N")]
+    pub workers: usize,
+    /// Rows that make a flush due.
+    #[arg(long, env = "AGON_FLUSH_ROWS_MAX", default_value_t = 8_000, value_name = "ROWS")]
+    pub flush_rows_max: usize,
+    /// Bytes of folded records that make a flush due.
+    #[arg(long, env = "AGON_FLUSH_BYTES_MAX", default_value_t = 2 << 20, value_name = "BYTES")]
+    pub flush_bytes_max: usize,
+    /// Age of the oldest unflushed record that makes a flush due.
+    #[arg(long, env = "AGON_FLUSH_INTERVAL_MS", default_value_t = 20, value_name = "MS")]
+    pub flush_interval_ms: u64,
+    /// Time for shutting down: finish requests, fold and store what was accepted.
+    #[arg(long, env = "AGON_SHUTDOWN_MS_MAX", default_value_t = 10_000, value_name = "MS")]
+    pub shutdown_ms_max: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub data: Data,
+    /// Address to listen on.
+    #[arg(long, env = "AGON_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    pub listen: String,
+    /// Address for /metrics alone; then the main address does not serve it.
+    #[arg(long, env = "AGON_METRICS_LISTEN", value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
+    /// Built-in agents play real games through the HTTP intake until stopped.
+    #[arg(long, env = "AGON_DEMO")]
+    pub demo: bool,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// Where an import goes and how.
+#[derive(Clone, Debug, Args)]
+pub struct Into {
+    #[command(flatten)]
+    pub source: Source,
+    /// Read everything, report every bad line, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Import {
+    /// Matches: csv, csv.gz, jsonl or jsonl.gz.
+    ///
+    /// csv columns: match_id,played_at|played_on,a,b,outcome_a (1, 0.5, 0); optional
+    /// score_a,score_b,home (a, b or empty); other columns are carried as context. jsonl: one body
+    /// of POST /matches a line. The order of the file is the order of the fold.
+    Matches {
+        /// The file.
+        file: PathBuf,
+        /// The environment; defined with defaults when the log has no definition of it.
+        #[arg(long, env = "AGON_ENVIRONMENT", value_name = "ID")]
+        environment: String,
+        #[command(flatten)]
+        into: Into,
+    },
+    /// Submissions: csv, csv.gz, jsonl or jsonl.gz.
+    ///
+    /// csv columns: submission_id,benchmark,agent,submitted_at; numeric columns left over are
+    /// metrics. jsonl: one body of POST /submissions a line.
+    Submissions {
+        /// The file.
+        file: PathBuf,
+        /// The benchmark of every line, when the file does not say it.
+        #[arg(long, env = "AGON_BENCHMARK", value_name = "ID")]
+        benchmark: Option<String>,
+        /// Other names of columns: submission_id=COLUMN,agent=COLUMN,benchmark=COLUMN,…
+        #[arg(long, env = "AGON_MAP", value_name = "FIELD=COLUMN,…")]
+        map: Option<String>,
+        #[command(flatten)]
+        into: Into,
+    },
+    /// Recent changes of wikis: jsonl, jsonl.gz, or a recorded .sse stream.
+    Recentchange {
+        /// The file.
+        file: PathBuf,
+        #[command(flatten)]
+        into: Into,
+    },
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people.
+    Table,
+    /// The body of the HTTP answer.
+    Json,
+    /// Comma-separated values with a header line.
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub data: Data,
+    /// How the report is printed.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Args)]
+pub struct Board {
+    #[command(flatten)]
+    pub source: Source,
+    /// The board of this environment.
+    #[arg(long, value_name = "ID", required_unless_present = "benchmark")]
+    pub environment: Option<String>,
+    /// The board of this benchmark.
+    #[arg(long, value_name = "ID", conflicts_with = "environment")]
+    pub benchmark: Option<String>,
+    /// Lines at most, from 1 to 1,000.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// How it is printed; json is the body of GET /leaderboard.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}
+
+/// How the statistics are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatsFormat {
+    /// For people.
+    Table,
+    /// The body of GET /stats.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Stats {
+    #[command(flatten)]
+    pub source: Source,
+    /// How it is printed; json is the body of GET /stats.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: StatsFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Events {
+    /// The newest records of the log, oldest first.
+    Tail {
+        #[command(flatten)]
+        data: Data,
+        /// Records at most.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Records that do not count, and why.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// All of them, one a line.
+    List {
+        #[command(flatten)]
+        data: Data,
+        /// Lines at most.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// One of them with the record's headers and value.
+    Show {
+        /// Its id, as `list` prints it: TOPIC/PARTITION/OFFSET.
+        id: String,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add a user; the password is read from standard input.
+    Add {
+        /// The name.
+        name: String,
+        /// What the user may do; repeat for several.
+        #[arg(long, required = true, value_name = "viewer|author|producer|operator|admin")]
+        role: Vec<agon_edge::Role>,
+        /// Read the password from the first line of standard input.
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// All users with their roles.
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub data: Data,
+    /// The address that serve would listen on.
+    #[arg(long, env = "AGON_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
+    pub listen: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Every value that `serve` would use, and where it comes from.
+    Print,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// The log's append beside raw writes of equal bytes with equal syncs.
+    Append(BenchRun),
+    /// Import to durable projections beside a bare append of the same events.
+    Pipeline(BenchRun),
+    /// Acknowledged to visible on the board, at half load.
+    Visible(BenchRun),
+    /// GET /leaderboard and /stats beside a bare handler with the same bytes.
+    Http(BenchRun),
+    /// The bare handler: answers with the bytes of a file.
+    #[command(hide = true)]
+    Bare {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchRun {
+    /// Events of a run.
+    #[arg(long, default_value_t = 200_000)]
+    pub events: u64,
+    /// Runs of each side, in turn; the median is printed.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
+}

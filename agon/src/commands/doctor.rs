@@ -1,0 +1,136 @@
+//! `agon doctor`: what this machine and this directory offer, with a remedy for each failure.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::cli::Doctor;
+use crate::exit::Exit;
+use crate::node::{self, BadStore, Node};
+use crate::output;
+
+/// Space that a directory should have left, in bytes.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+/// Files that the process should be allowed to have open.
+const OPEN_FILES_MIN: u64 = 1_024;
+
+/// What a check found.
+type Finding = Result<String, String>;
+
+/// Runs all checks and prints a line for each.
+///
+/// # Errors
+/// Exit code 3 when one failed.
+pub async fn run(options: Doctor) -> Result<(), Exit> {
+    let data = &options.data.data;
+    let checks = [
+        ("directory", writable(data)),
+        ("space", space(data)),
+        ("open files", open_files()),
+        ("processors", processors()),
+        ("clock", clock()),
+        ("address", address(&options.listen).await),
+        ("data", contents(data)),
+    ];
+    let mut failed = 0;
+    for (name, finding) in checks {
+        match finding {
+            Ok(detail) => output::line(format_args!("ok    {name:11} {detail}"))?,
+            Err(detail) => {
+                failed += 1;
+                output::line(format_args!("FAIL  {name:11} {detail}"))?;
+            }
+        }
+    }
+    if failed > 0 {
+        return Err(Exit::Missing(format!("{failed} checks failed")));
+    }
+    Ok(())
+}
+
+/// The directory, or the nearest one above it that exists.
+fn nearest(path: &Path) -> &Path {
+    path.ancestors()
+        .find(|path| path.is_dir())
+        .unwrap_or_else(|| Path::new(if path.is_absolute() { "/" } else { "." }))
+}
+
+fn writable(data: &Path) -> Finding {
+    let dir = nearest(data);
+    let probe = dir.join(format!(".agon-doctor-{}", std::process::id()));
+    let tried = std::fs::File::create_new(&probe)
+        .and_then(|mut file| file.write_all(b"probe").and_then(|()| file.sync_all()));
+    let removed = std::fs::remove_file(&probe);
+    let (dir, data) = (dir.display(), data.display());
+    match tried.and(removed) {
+        Ok(()) => Ok(format!("{data} can be written and synced (tried in {dir})")),
+        Err(error) => Err(format!("write in {dir}: {error}; name another one with --data")),
+    }
+}
+
+fn space(data: &Path) -> Finding {
+    let dir = nearest(data);
+    let shown = dir.display();
+    let output = std::process::Command::new("df").arg("-Pk").arg(dir).output();
+    let text = match output {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => return Err(format!("ask df about {shown}: {error}")),
+    };
+    let free_kib = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+    match free_kib.map(|kib: u64| kib << 10) {
+        None => Err(format!("df says nothing about {shown}")),
+        Some(bytes) if bytes < FREE_BYTES_MIN => Err(format!(
+            "{} MiB are free at {shown}; make room for 1 GiB or name another disk with --data",
+            bytes >> 20
+        )),
+        Some(bytes) => Ok(format!("{} GiB are free", bytes >> 30)),
+    }
+}
+
+fn open_files() -> Finding {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    match line.and_then(|line| line.split_whitespace().nth(3)) {
+        None => Ok("the limit cannot be read here".into()),
+        Some("unlimited") => Ok("no limit".into()),
+        Some(text) => match text.parse::<u64>() {
+            Ok(count) if count < OPEN_FILES_MIN => {
+                Err(format!("at most {count}; raise it with `ulimit -n 4096`"))
+            }
+            _ => Ok(format!("at most {text}")),
+        },
+    }
+}
+
+fn processors() -> Finding {
+    match std::thread::available_parallelism() {
+        Ok(count) => Ok(format!("{count} available")),
+        Err(error) => Err(format!("count them: {error}")),
+    }
+}
+
+fn clock() -> Finding {
+    let now = agon_schema::Timestamp::now();
+    // A machine whose clock stands before this program was written would sign expired tokens.
+    if now.to_string().as_str() < "2026-01-01" {
+        return Err(format!("says {now}; set the time of this machine"));
+    }
+    Ok(format!("says {now}"))
+}
+
+async fn address(listen: &str) -> Finding {
+    match agon_edge::bind(listen).await {
+        Ok(_) => Ok(format!("{listen} is free")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn contents(data: &Path) -> Finding {
+    if !data.is_dir() {
+        return Ok("nothing there yet; it is made at the first start".into());
+    }
+    let node = node::lock(data).and_then(|dir| Node::open(dir, None, BadStore::Refuse));
+    match node {
+        Ok(_) => Ok("log and store open and are whole".into()),
+        Err(exit) => Err(exit.to_string()),
+    }
+}

@@ -1,0 +1,39 @@
+//! One file a command.
+
+pub mod bench;
+pub mod board;
+pub mod completions;
+pub mod config_print;
+pub mod credentials;
+pub mod doctor;
+pub mod events;
+pub mod import;
+pub mod rebuild;
+pub mod serve;
+pub mod stats;
+pub mod user;
+pub mod verify;
+
+use crate::cli::Command;
+use crate::exit::Exit;
+
+/// Runs a command that needs the runtime.
+///
+/// # Errors
+/// What the command says.
+pub async fn run(command: Command) -> Result<(), Exit> {
+    match command {
+        Command::Serve(options) => serve::run(*options).await,
+        Command::Import(command) => import::run(command).await,
+        Command::Verify(options) => verify::run(options).await,
+        Command::Rebuild(options) => rebuild::run(options).await,
+        Command::Board(options) => board::run(options).await,
+        Command::Stats(options) => stats::run(options).await,
+        Command::Events(command) => events::run(command).await,
+        Command::User(command) => user::run(command).await,
+        Command::Doctor(options) => doctor::run(options).await,
+        Command::Bench(command) => bench::run(command).await,
+        // These two need no runtime and were run before.
+        Command::Completions { .. } | Command::Config(_) => Ok(()),
+    }
+}

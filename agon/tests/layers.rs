@@ -183,6 +183,18 @@ fn no_dependency_hides_behind_another_name() {
 }
 
 #[test]
+fn every_dependency_of_the_workspace_is_named_by_a_member() {
+    let named: BTreeSet<String> = members()
+        .into_iter()
+        .flat_map(|member| member.dependencies)
+        .map(|dependency| dependency.name)
+        .collect();
+    let all = workspace()["dependencies"].as_table().unwrap().clone();
+    let idle: Vec<&String> = all.keys().filter(|name| !named.contains(*name)).collect();
+    assert!(idle.is_empty(), "no member names {idle:?}; leave them out of the workspace");
+}
+
+#[test]
 fn every_member_inherits_the_lints() {
     let folders = workspace()["members"].as_array().unwrap().clone();
     for folder in folders.iter().map(|folder| folder.as_str().unwrap()) {

@@ -1,0 +1,8 @@
+//! The consumer against the sequential fold: whatever happens on the way, the store ends up with
+//! the rows of one record after the other.
+
+#![allow(clippy::unwrap_used)]
+
+mod events;
+mod oracle;
+mod partition;

@@ -1,0 +1,183 @@
+//! The pure state of one partition: however records are grouped, flushed, lost and loaded again,
+//! the rows are those of the sequential fold.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agon_consumer::decoded::decode;
+use agon_consumer::partition::{PartitionFold, progress};
+use agon_consumer::seen::Seen;
+use agon_ports::LogRecord;
+use agon_projections::row_bytes::{Prefix, key_bytes, prefix_bytes};
+use agon_projections::{CellKey, Flush, Row, RowKey, Table, span_fits};
+use agon_schema::TopicPartition;
+use proptest::prelude::*;
+
+use crate::events::{PARTITIONS, stream};
+use crate::oracle::{self, Rows, check_same};
+
+/// What happens between two batches.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Nothing,
+    Flush,
+    Land,
+    LandAndDrop,
+    CrashBeforeTheStore,
+    CrashAfterTheStore,
+}
+
+/// A store that is a map, and one fold over it.
+struct Play {
+    source: TopicPartition,
+    filter_items_max: usize,
+    stored: Rows,
+    fold: PartitionFold,
+    in_flight: Option<Arc<Flush>>,
+}
+
+impl Play {
+    fn new(source: TopicPartition, filter_items_max: usize) -> Play {
+        let fold = PartitionFold::new(source, None, filter_items_max);
+        Play { source, filter_items_max, stored: Rows::new(), fold, in_flight: None }
+    }
+
+    fn row(&self, key: &RowKey) -> Option<Row> {
+        let value = self.stored.get(key)?.clone();
+        Some(Row { key: key.clone(), value })
+    }
+
+    fn rows_of(&self, key: &CellKey, tables: [Table; 3]) -> Vec<Row> {
+        let prefixes = tables.map(|table| prefix_bytes(&Prefix::Cell(table, key.clone())));
+        let is_of = |key: &RowKey| prefixes.iter().any(|p| key_bytes(key).starts_with(p));
+        self.stored.keys().filter(|key| is_of(key)).filter_map(|key| self.row(key)).collect()
+    }
+
+    fn fold(&mut self, batch: &[LogRecord]) {
+        let batch: Vec<_> = batch.iter().map(|r| decode(r.clone(), PARTITIONS)).collect();
+        for key in self.fold.missing_cells(&batch) {
+            let own = self.rows_of(&key, [Table::Heads, Table::Entrants, Table::Servers]);
+            let mut seen = Seen::new(self.filter_items_max);
+            let asked = [Table::FirstSeen, Table::Users, Table::Submissions];
+            self.rows_of(&key, asked).iter().for_each(|row| seen.insert(&row.key));
+            self.fold.load(key, own, seen);
+        }
+        let rows = self.fold.missing_rows(&batch).iter().map(|key| self.row(key)).collect();
+        let found = agon_consumer::partition::found(rows);
+        for decoded in batch {
+            self.fold.fold(decoded, &found);
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.in_flight.is_none() {
+            self.in_flight = self.fold.take_flush();
+        }
+    }
+
+    /// What a store does with the flush under way.
+    fn store(&mut self) {
+        let Some(flush) = self.in_flight.take() else { return };
+        let stored = progress(self.row(&RowKey::Progress(self.source)));
+        let applied = stored.map(|progress| progress.applied);
+        assert_eq!(span_fits(applied, flush.from, flush.progress.applied), Ok(true));
+        let mut keys = BTreeSet::new();
+        for row in flush.rows() {
+            assert!(keys.insert(row.key.clone()), "{} stands twice in one flush", row.key);
+            self.stored.insert(row.key.clone(), row.value.clone());
+        }
+        let progress = agon_projections::row::Value::Progress(flush.progress.clone());
+        self.stored.insert(RowKey::Progress(self.source), progress);
+    }
+
+    fn land(&mut self) {
+        if self.in_flight.is_some() {
+            self.store();
+            self.fold.landed();
+        }
+    }
+
+    fn then(&mut self, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Flush => self.flush(),
+            Then::Land => self.land(),
+            Then::LandAndDrop => {
+                self.land();
+                if self.in_flight.is_none() {
+                    self.fold.drop_clean_cells();
+                }
+            }
+            Then::CrashBeforeTheStore => self.crash(),
+            Then::CrashAfterTheStore => {
+                self.store();
+                self.crash();
+            }
+        }
+    }
+
+    fn crash(&mut self) {
+        self.in_flight = None;
+        let stored = progress(self.row(&RowKey::Progress(self.source)));
+        self.fold = PartitionFold::new(self.source, stored, self.filter_items_max);
+    }
+}
+
+fn thens() -> impl Strategy<Value = Then> {
+    prop_oneof![
+        4 => Just(Then::Nothing),
+        4 => Just(Then::Flush),
+        3 => Just(Then::Land),
+        1 => Just(Then::LandAndDrop),
+        1 => Just(Then::CrashBeforeTheStore),
+        1 => Just(Then::CrashAfterTheStore),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn grouping_flushing_dropping_and_crashing_change_nothing(
+        seed in any::<u64>(),
+        filter_items_max in prop_oneof![Just(0_usize), Just(20), Just(1_000)],
+        turns in prop::collection::vec((1_usize..9, thens()), 1..20),
+    ) {
+        let appends = stream(seed, 600);
+        let mut rows = Rows::new();
+        for (source, records) in oracle::partitions(&appends) {
+            let mut play = Play::new(source, filter_items_max);
+            for (count, then) in turns.iter().cycle().take(2_000) {
+                let next = play.fold.applied().map_or(0, |applied| applied as usize + 1);
+                if next == records.len() {
+                    break;
+                }
+                play.fold(&records[next..records.len().min(next + count)]);
+                play.then(*then);
+            }
+            // Whatever the turns left undone.
+            let next = play.fold.applied().map_or(0, |applied| applied as usize + 1);
+            play.fold(&records[next..]);
+            play.land();
+            play.flush();
+            play.land();
+            prop_assert_eq!(play.fold.dirty_rows(), 0);
+            rows.append(&mut play.stored);
+        }
+        check_same("regrouped", &oracle::fold(&appends), &rows);
+    }
+}
+
+#[test]
+fn what_cells_weigh_leaves_memory_with_them() {
+    let appends = stream(5, 2_000);
+    for (source, records) in oracle::partitions(&appends) {
+        let mut play = Play::new(source, 1_000);
+        play.fold(&records);
+        play.flush();
+        assert!(play.fold.slots() > 0, "{source}");
+        play.land();
+        play.fold.drop_clean_cells();
+        assert_eq!(play.fold.slots(), 0, "{source}");
+    }
+}

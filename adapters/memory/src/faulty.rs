@@ -10,6 +10,7 @@
 
 mod control;
 mod log;
+mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

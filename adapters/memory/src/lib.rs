@@ -7,9 +7,13 @@
 pub mod clock;
 pub mod control;
 pub mod faulty;
+pub mod feed;
 pub mod log;
+pub mod store;
 
 pub use clock::{ManualClock, SystemClock};
 pub use control::MemoryControl;
 pub use faulty::{Fault, FaultRates, Faults, Faulty};
+pub use feed::{MemoryFeed, MemoryPublisher, MemorySubscriber};
 pub use log::{LogSettings, MemoryLog};
+pub use store::MemoryStore;

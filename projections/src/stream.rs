@@ -75,7 +75,8 @@ impl StreamCell {
                 self.head = Some(head);
             }
             (RowKey::Server(_, name), Value::Server(messages)) => {
-                let slot = self.server(&name);
+                // Past the limit too: which names had a place is known, whatever order they come in.
+                let slot = self.slots.get(&name).copied().unwrap_or_else(|| self.add(&name));
                 self.servers[slot as usize].1 = messages;
             }
             _ => {}
@@ -132,6 +133,10 @@ impl StreamCell {
         if self.servers.len() >= SERVERS_MAX && name != OTHER_SERVERS {
             return self.server(OTHER_SERVERS);
         }
+        self.add(name)
+    }
+
+    fn add(&mut self, name: &str) -> u32 {
         let slot = self.servers.len() as u32;
         self.slots.insert(name.to_owned(), slot);
         self.servers.push((name.to_owned(), 0));

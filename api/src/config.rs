@@ -8,8 +8,8 @@ use serde::Serialize;
 pub struct ApiConfig {
     /// Boards in memory; 256. Beyond it the one that was asked for longest ago goes.
     pub boards_max: usize,
-    /// Entrants of all boards in memory; 2,000,000, about 130 bytes each. Beyond it boards go in
-    /// the same way; a board that alone has more is refused with 503.
+    /// Entrants of all boards in memory; 2,000,000, about 90 bytes each and what metrics take.
+    /// Beyond it boards go in the same way; a board that alone has more is refused with 503.
     pub entrants_max: usize,
     /// Boards read from the store at one time; 4. The others wait. Each may hold as many entrants
     /// again as all boards in memory.

@@ -12,7 +12,8 @@ use crate::rendered::Pulse;
 
 pub(crate) struct Boards {
     slots: Mutex<HashMap<CellKey, Arc<Slot>>>,
-    /// Grows with every new slot; who was asked for in an earlier epoch goes first.
+    /// Grows by two with every new slot; who was asked for in an earlier epoch goes first. Even
+    /// numbers are for slots just made, odd ones for those asked for since.
     epoch: AtomicU64,
     /// One for all partitions of the stream, since they are shown as one.
     stream_pulse: Arc<Pulse>,
@@ -35,8 +36,9 @@ impl Boards {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The epoch of what is asked for now.
     pub fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
+        self.epoch.load(Ordering::Relaxed) + 1
     }
 
     /// The pulse of all stream cells together.
@@ -56,7 +58,7 @@ impl Boards {
             slot.pulse().touch(self.epoch());
             return (Arc::clone(slot), false);
         }
-        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let epoch = self.epoch.fetch_add(2, Ordering::Relaxed) + 2;
         let pulse = match key {
             CellKey::Stream(_) => Arc::clone(&self.stream_pulse),
             _ => Arc::new(Pulse::new(epoch)),

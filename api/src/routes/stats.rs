@@ -36,6 +36,10 @@ pub(crate) async fn get(State(api): State<Api>, request: Request) -> Result<Resp
         let slot = api.held(&key, deadline).await;
         slots.push(slot.map_err(|error| read::problem_of_held(&api, &key, error))?);
     }
+    if let Some(body) = inner.rendered.get(CACHED, epoch) {
+        inner.metrics.rendered_hits.inc();
+        return Ok(body.answer(&parts.headers));
+    }
     inner.metrics.rendered_misses.inc();
     let pulse = inner.boards.stream_pulse();
     let version = pulse.version();

@@ -1,0 +1,16 @@
+//! The read side through the real router, over a store and a feed in memory that real folds fill.
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod caching;
+mod details;
+mod feed;
+mod fold;
+mod following;
+mod leaderboard;
+mod loading;
+mod matches;
+mod paging;
+mod positions;
+mod site;
+mod stats;

@@ -4,3 +4,4 @@
 pub mod control;
 pub mod files;
 pub mod log;
+pub mod store;

@@ -112,7 +112,7 @@ fn is_qualifier(word: &str) -> bool {
 /// The modules that a file declares in files of their own.
 fn declared(text: &str) -> Vec<&str> {
     let names = text.lines().filter_map(|line| {
-        let mut words = line.trim_start().split_whitespace();
+        let mut words = line.split_whitespace();
         let name = words.find(|word| !is_qualifier(word)).filter(|word| *word == "mod");
         name.and_then(|_| words.next()?.strip_suffix(';'))
     });

@@ -266,6 +266,17 @@ fn an_entry_shows_the_latest_value() {
 }
 
 #[test]
+fn a_head_that_comes_late_turns_the_order() {
+    let kind = Kind::Benchmark(Direction::Lower);
+    let updates = [1, 2, 3].map(|agent| Update { agent, value: agent as i8, waits: false });
+    let rows = updates.clone().map(|update| kind.entrant(&update, 1));
+    let mut board = Board::from_rows(kind.key(), rows[..2].iter().cloned());
+    board.apply(&rows[2..]);
+    board.apply(&[kind.head(1)]);
+    check(&board, kind, &updates);
+}
+
+#[test]
 fn a_score_that_is_taken_back_leaves_the_board() {
     let kind = Kind::Benchmark(Direction::Lower);
     let update = |waits| Update { agent: 1, value: 3, waits };

@@ -200,9 +200,10 @@ fn bad(chance: &mut Chance) -> Append {
         3 => Record { key: vec![0xff], headers: vec![], value: vec![1, 2, 3], appended_at_ms: 0 },
         _ => encode(&event(chance), "test", 0),
     };
-    match chance.below(3) {
+    match chance.below(4) {
         0 => record.value.push(0xff),
-        1 => record.headers.iter_mut().filter(|(name, _)| name == "ce_type").for_each(|header| {
+        1 => record.value.clear(),
+        2 => record.headers.iter_mut().filter(|(name, _)| name == "ce_type").for_each(|header| {
             header.1 = b"agon.unknown.v9".to_vec();
         }),
         _ => {}

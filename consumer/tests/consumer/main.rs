@@ -4,5 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod events;
+mod metrics;
 mod oracle;
 mod partition;
+mod refusals;
+mod restart;
+mod sequential;
+mod shutdown;
+mod world;

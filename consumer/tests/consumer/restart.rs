@@ -1,0 +1,128 @@
+//! Stops, crashes and faults: whatever ends a consumer, the next one goes on where the store
+//! stands, and the rows are those of the unbroken fold.
+
+use std::time::Duration;
+
+use agon_consumer::ConsumerConfig;
+use agon_memory::{Fault, FaultRates, Faults, Faulty};
+
+use crate::events::stream;
+use crate::oracle::{self, check_same};
+use crate::world::{World, runtime, tiny};
+
+const STOP: Duration = Duration::from_secs(60);
+
+#[test]
+fn stopping_after_any_record_changes_nothing() {
+    let appends = stream(7, 1_000);
+    let expected = oracle::fold(&appends);
+    for (round, step) in [1, 15, 333, 999].into_iter().enumerate() {
+        let world = runtime().block_on(World::with(&appends));
+        // Steps of one record are taken over a part of the log only: each is a start.
+        let mut count = if step == 1 { appends.len() - 60 } else { 0 };
+        while count < appends.len() {
+            count = (count + step).min(appends.len());
+            runtime().block_on(async {
+                let life = world.start(tiny()).await;
+                life.wait_for(&appends, count).await;
+                life.consumer.stop(STOP).await.unwrap();
+                life.ear.check();
+            });
+        }
+        let rows = runtime().block_on(world.rows());
+        check_same(&format!("round {round}, steps of {step}"), &expected, &rows);
+    }
+}
+
+#[test]
+fn crashing_after_any_record_changes_nothing() {
+    let appends = stream(8, 1_000);
+    let expected = oracle::fold(&appends);
+    for (round, step) in [15, 50, 333].into_iter().enumerate() {
+        let world = runtime().block_on(World::with(&appends));
+        let mut count = 0;
+        while count < appends.len() {
+            count = (count + step).min(appends.len());
+            let lost = runtime();
+            let ear = lost.block_on(async {
+                let config = ConsumerConfig { slots_max: 40 * round, ..tiny() };
+                let life = world.start(config).await;
+                life.wait_for(&appends, count).await;
+                life.ear
+            });
+            drop(lost);
+            ear.check();
+        }
+        let rows = runtime().block_on(world.rows());
+        check_same(&format!("round {round}, steps of {step}"), &expected, &rows);
+    }
+}
+
+#[test]
+fn faults_of_log_and_store_change_nothing() {
+    let appends = stream(9, 800);
+    let expected = oracle::fold(&appends);
+    for seed in 0..4 {
+        // Every kind of fault; in half of the rounds the store or the log also dies at times.
+        let crash_per_mille = 15 * u16::try_from(seed % 2).unwrap();
+        let rates = FaultRates { delay_ms_max: 1, ..FaultRates::all(60, crash_per_mille) };
+        let (of_log, of_store) = (Faults::new(seed, rates), Faults::new(!seed, rates));
+        let world = runtime().block_on(World::with(&appends));
+        let (mut lives, mut is_done) = (0, false);
+        while !is_done {
+            lives += 1;
+            [&of_log, &of_store].into_iter().for_each(|faults| faults.heal());
+            let life = runtime();
+            is_done = life.block_on(live(&world, &appends, &of_log, &of_store));
+            drop(life);
+        }
+        let rows = runtime().block_on(world.rows());
+        check_same(&format!("seed {seed}, {lives} lives"), &expected, &rows);
+        assert!(of_store.count(Fault::LoseAnswer) > 0 && of_log.count(Fault::Refuse) > 0);
+        assert!(lives > 1 || crash_per_mille == 0, "seed {seed}: nothing crashed");
+    }
+}
+
+/// One life: until everything is stored, or log or store are down for good. Whether it was all.
+async fn live(
+    world: &World,
+    appends: &[agon_ports::Append],
+    of_log: &std::sync::Arc<Faults>,
+    of_store: &std::sync::Arc<Faults>,
+) -> bool {
+    let log = Faulty::new(world.log.clone(), of_log.clone());
+    let store = Faulty::new(world.store.clone(), of_store.clone());
+    let config = ConsumerConfig { filter_items_max: 30, slots_max: 500, ..tiny() };
+    let Ok(life) = world.start_over(config, log, store).await else {
+        return false;
+    };
+    let is_done = tokio::select! {
+        () = life.wait_for(appends, appends.len()) => true,
+        () = crate::world::until(|| of_log.is_crashed() || of_store.is_crashed()) => false,
+    };
+    life.ear.check();
+    is_done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_store_or_log_that_comes_back_is_used_again_without_a_restart() {
+    let appends = stream(10, 1_200);
+    let world = World::with(&appends[..400]).await;
+    let (of_log, of_store) =
+        (Faults::new(1, FaultRates::default()), Faults::new(2, FaultRates::default()));
+    let log = Faulty::new(world.log.clone(), of_log.clone());
+    let store = Faulty::new(world.store.clone(), of_store.clone());
+    let life = world.start_over(tiny(), log, store).await.unwrap();
+    for (faults, from, to) in [(of_store, 400, 800), (of_log, 800, 1_200)] {
+        life.wait_for(&appends, from / 2).await;
+        faults.crash();
+        agon_ports::EventLog::append(&world.log, appends[from..to].to_vec()).await.unwrap();
+        // Some calls fail before it comes back.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        faults.heal();
+        life.wait_for(&appends, to).await;
+    }
+    life.ear.check();
+    life.consumer.stop(STOP).await.unwrap();
+    check_same("healed", &oracle::fold(&appends), &world.rows().await);
+}

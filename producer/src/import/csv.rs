@@ -97,7 +97,11 @@ impl Records {
         }
         match std::str::from_utf8(&self.text) {
             Ok(_) => NextRecord::Record,
-            Err(error) => NextRecord::Bad(not_utf8(error.valid_up_to())),
+            Err(error) => {
+                let before = self.ends.iter().filter(|end| **end <= error.valid_up_to()).count();
+                let number = before + 1;
+                NextRecord::Bad(format!("field {number} is not UTF-8; save the file as UTF-8"))
+            }
         }
     }
 
@@ -125,10 +129,6 @@ impl Records {
 
 pub(crate) fn too_long() -> String {
     format!("has more than {LINE_BYTES_MAX} bytes; shorten it")
-}
-
-pub(crate) fn not_utf8(place: usize) -> String {
-    format!("is not UTF-8 (byte {} of it); save the file as UTF-8", place + 1)
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
             read(bytes).into_iter().find_map(|(_, record)| record.err()).unwrap()
         };
         assert!(reason(b"a\n\"b\nc\n").contains("never ends (lines 2 to 3)"));
-        assert!(reason(b"a,\xff\n").contains("not UTF-8 (byte 3"));
+        assert!(reason(b"a,b\xff,\n").contains("field 2 is not UTF-8"));
         let open = format!("\"{}", "x\n".repeat(LINE_BYTES_MAX));
         assert!(reason(open.as_bytes()).contains("more than 1048576 bytes"));
         assert!(reason("y".repeat(LINE_BYTES_MAX + 1).as_bytes()).contains("shorten"));

@@ -221,8 +221,9 @@ impl Call {
         (piece, queued, answered)
     }
 
-    /// Waits for the log; answers what the next round looks at again.
-    pub async fn end(&mut self, round: Round) -> Result<Vec<usize>, IntakeError> {
+    /// Waits for the log; answers what the next round looks at again. After the first round, when
+    /// all that the call says first is in place, equal items share a refusal.
+    pub async fn end(&mut self, round: Round, is_first: bool) -> Result<Vec<usize>, IntakeError> {
         let mut failure = None;
         for (queued, reply) in round.queued {
             match reply.await.unwrap_or(Err(IntakeError::Closed)) {
@@ -244,7 +245,7 @@ impl Call {
         let mut again = BTreeMap::new();
         for (index, other, is_equal) in round.earlier {
             match &self.outcomes[other] {
-                Some(outcome @ Submitted::Refused { .. }) if is_equal => {
+                Some(outcome @ Submitted::Refused { .. }) if is_equal && !is_first => {
                     self.outcomes[index] = Some(outcome.clone());
                 }
                 _ => {
@@ -262,6 +263,16 @@ impl Call {
     /// The candidates of some places, for another round.
     pub fn candidates(&self, indexes: Vec<usize>) -> Vec<Candidate> {
         candidates(&self.shared, &self.entries, indexes)
+    }
+
+    /// Refuses what is left when the rounds are over.
+    pub fn give_up(&mut self, left: &[usize]) {
+        for candidate in self.candidates(left.to_vec()) {
+            let detail = "too much is said under this id at once; send it once, alone";
+            let rejection = Rejection::new(Reason::ConflictingDuplicate, detail);
+            let refused = Submitted::Refused { id: candidate.id, rejection };
+            self.outcomes[candidate.index] = Some(refused);
+        }
     }
 
     /// What became of every entry, once no round is left.

@@ -216,16 +216,18 @@ impl Ticket {
 
     async fn rounds(self) -> Result<Vec<Submitted>, IntakeError> {
         let Ticket { mut call, mut round } = self;
-        for _ in 0..ROUNDS_MAX {
-            let again = call.end(round).await?;
+        for number in 1.. {
+            let again = call.end(round, number == 1).await?;
             if again.is_empty() {
-                return Ok(call.outcomes());
+                break;
+            }
+            if number == ROUNDS_MAX {
+                call.give_up(&again);
+                break;
             }
             let candidates = call.candidates(again);
             round = call.begin(candidates, None).await?;
         }
-        let records = call.entries.len();
-        let records_max = call.shared.config.queue_records_max;
-        Err(IntakeError::Overloaded { records, waiting: records, records_max })
+        Ok(call.outcomes())
     }
 }

@@ -1,0 +1,14 @@
+//! The write side on memory adapters: intake, HTTP routes and imports.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod faults;
+mod files;
+mod folder;
+mod http;
+mod import;
+mod intake;
+mod real_files;
+mod server;
+mod site;
+mod world;

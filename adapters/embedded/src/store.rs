@@ -14,6 +14,8 @@ mod inspect;
 mod manifest;
 mod open;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -30,6 +32,9 @@ use fjall::{Database, Keyspace, PersistMode};
 use chain::Chain;
 pub use error::OpenError;
 use error::{damaged, failed, panic_text};
+
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
 
 /// Bytes of a key at most; the database writes their number in two bytes.
 const KEY_BYTES_MAX: usize = u16::MAX as usize;
@@ -178,7 +183,7 @@ impl Inner {
         Ok(())
     }
 
-    fn write(&self, chain: &Chain, entries: Vec<(Vec<u8>, Vec<u8>)>) -> fjall::Result<()> {
+    fn write(&self, chain: &Chain, entries: Vec<Entry>) -> fjall::Result<()> {
         let mut batch = self.db.batch();
         if self.is_each_flush_synced {
             batch = batch.durability(Some(PersistMode::SyncData));
@@ -205,8 +210,8 @@ impl Inner {
 
 /// The keys and values of a flush in the order of their keys, which is how the database sorts
 /// them too; the progress comes last. Of rows under one key the last one stands.
-fn encode(flush: &Flush) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
-    let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(flush.row_count());
+fn encode(flush: &Flush) -> Result<Vec<Entry>, String> {
+    let mut entries: Vec<Entry> = Vec::with_capacity(flush.row_count());
     for row in flush.rows() {
         let key = key_bytes(&row.key);
         if key.len() > KEY_BYTES_MAX {

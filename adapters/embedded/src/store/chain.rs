@@ -17,6 +17,8 @@
 //! move any more. So SLOTS must only exceed the flushes that wait for their tables:
 //! [`Chain::is_rotation_due`] bounds them.
 
+use super::Entry;
+
 /// What the keys of links start with. No table has the code 0.
 pub(super) const LINKS: &[u8] = &[0, b'c'];
 
@@ -42,7 +44,7 @@ struct Link {
 }
 
 impl Link {
-    fn entry(self) -> (Vec<u8>, Vec<u8>) {
+    fn entry(self) -> Entry {
         let slot = (self.number % SLOTS) as u32;
         let key = [LINKS, &slot.to_be_bytes()].concat();
         let value = [&self.number.to_be_bytes()[..], &[u8::from(self.is_newest)]].concat();
@@ -68,9 +70,7 @@ impl Chain {
     }
 
     /// Goes on with a stored chain; `Err` says why it is none.
-    pub(super) fn resume(
-        entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
-    ) -> Result<Chain, String> {
+    pub(super) fn resume(entries: impl Iterator<Item = Entry>) -> Result<Chain, String> {
         let mut links = Vec::new();
         for (key, value) in entries {
             let link = Link::read(&key, &value);
@@ -99,7 +99,7 @@ impl Chain {
     }
 
     /// What the next flush writes beside its rows.
-    pub(super) fn links(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn links(&self) -> Vec<Entry> {
         let mut links = vec![Link { number: self.next, is_newest: true }.entry()];
         if let Some(before) = self.next.checked_sub(1) {
             links.push(Link { number: before, is_newest: false }.entry());

@@ -4,7 +4,7 @@ use agon_ports::{PortError, StoreInspector};
 use async_trait::async_trait;
 
 use super::error::failed;
-use super::{EmbeddedStore, Inner};
+use super::{EmbeddedStore, Entry, Inner};
 
 impl Inner {
     fn raw_values(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, PortError> {
@@ -22,7 +22,7 @@ impl Inner {
         prefix: &[u8],
         after: Option<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PortError> {
+    ) -> Result<Vec<Entry>, PortError> {
         // The first key that may come: the one after `after` is `after` with a zero byte.
         let mut start = prefix.to_vec();
         if let Some(mut after) = after {

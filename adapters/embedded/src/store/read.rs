@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use agon_ports::{Order, PortError, Scan};
-use agon_projections::row_bytes::{key_bytes, prefix_bytes, row_of_bytes};
+use agon_projections::row_bytes::{key_bytes, key_of_bytes, prefix_bytes, row_of_bytes};
 use agon_projections::{Row, RowKey};
 use fjall::{Guard, Readable};
 
@@ -49,14 +49,17 @@ impl Inner {
 /// The row of these bytes; the error names the table and the key.
 fn decode(key: &[u8], value: &[u8], attempted: impl Fn() -> String) -> Result<Row, PortError> {
     row_of_bytes(key, value).ok_or_else(|| {
-        let name = agon_projections::row_bytes::key_of_bytes(key);
+        let name = key_of_bytes(key);
         let name = name.map_or_else(|| format!("key {key:02x?}"), |key| key.to_string());
         damaged(attempted(), format!("the row of {name} cannot be read"))
     })
 }
 
+/// Where keys start and end.
+type KeyRange = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// The keys that a scan goes over; `None` when there can be none.
-fn range(scan: &Scan) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+fn range(scan: &Scan) -> Option<KeyRange> {
     let prefix = prefix_bytes(&scan.prefix);
     let end = past(&prefix);
     let after = scan.after.as_ref().map(key_bytes);

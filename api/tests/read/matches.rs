@@ -126,3 +126,28 @@ async fn what_is_not_there_is_404_by_its_name() {
     check("/matches?environment=go&limit=1001", 400, "invalid_parameter").await;
     check("/matches?environment=go&benchmark=tasks", 400, "unknown_parameter").await;
 }
+
+/// A store without transactions may hold the rows beside a cell before the cell itself.
+#[tokio::test]
+async fn rows_above_what_the_cell_applied_are_not_shown() {
+    let (site, last) = Site::of(&[
+        environment("go"),
+        game("go", "m1", 1, &["a", "b"]),
+        benchmark("tasks", Direction::Higher, Aggregation::Best),
+        submission("tasks", "s1", "a", None),
+    ])
+    .await;
+    let whole = |path: &'static str| site.read(path, &last);
+    let list = whole("/matches?environment=go").await;
+    let of_agent = whole("/matches?environment=go&agent=a").await;
+    let history = whole("/api/v1/agents/a/history?environment=go").await;
+    let later = [game("go", "m2", 2, &["a", "b"]), run("tasks", "s1", "r1", Some(1.0))];
+    site.source.store_side_rows(&later).await;
+    let answer = site.get("/api/v1/environments/go/matches/m2").await;
+    assert_eq!(answer.problem(), (404, "unknown_match".to_owned()));
+    assert_eq!(whole("/matches?environment=go").await, list);
+    assert_eq!(whole("/matches?environment=go&agent=a").await, of_agent);
+    assert_eq!(whole("/api/v1/agents/a/history?environment=go").await, history);
+    let torn = site.get("/api/v1/benchmarks/tasks/submissions/s1").await;
+    assert_eq!(torn.problem(), (503, "store_unavailable".to_owned()));
+}

@@ -6,6 +6,7 @@ use agon_api::{Api, ApiConfig, LogIdentity, routes};
 use agon_edge::{Auth, AuthSettings, Edge, HttpMetrics, Limits, Role};
 use agon_memory::{ManualClock, MemoryControl};
 use agon_ports::{Heard, ProjectionStore};
+use agon_projections::Flush;
 use agon_schema::{Event, LogId, Position, PositionToken};
 use axum::Router;
 use axum::body::Body;
@@ -44,6 +45,22 @@ impl Source {
             told.extend(news(&flush, 1_800_000_000_000).into_iter().map(Heard::Change));
         }
         (told, PositionToken::of(LOG.id, positions).to_string())
+    }
+
+    /// Folds these and stores what stands beside their cells, but not the cells.
+    pub async fn store_side_rows(&self, events: &[Event]) {
+        let flushes = {
+            let mut folder = self.folder.lock().unwrap();
+            for event in events {
+                folder.append(event);
+            }
+            folder.flushes()
+        };
+        for flush in flushes {
+            let mut torn = Flush::clone(&flush);
+            torn.cells.iter_mut().for_each(|cell| cell.own.clear());
+            self.store.inner.flush(Arc::new(torn)).await.unwrap();
+        }
     }
 
     /// Folds, stores and tells. Answers the position of all of them.

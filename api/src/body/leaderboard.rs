@@ -123,7 +123,7 @@ fn entries<'a>(
     let ties = query.ties;
     let from = match &query.window {
         Window::Top => 0,
-        Window::FromRank(rank) => first_of_rank(board, *rank, ties),
+        Window::FromRank(rank) => board.ordinal_of_rank(*rank, ties),
         Window::After { sort_key, agent } => board.ordinal_after(*sort_key, agent.as_str()),
         Window::Around { agent, span } => {
             let unknown =
@@ -151,18 +151,4 @@ fn just<'a>(board: &'a Board, agents: &[AgentId], ties: Ties) -> Vec<Entry<'a>> 
     ordinals.sort_unstable();
     ordinals.dedup();
     ordinals.into_iter().flat_map(|ordinal| board.page(ordinal, 1, ties)).collect()
-}
-
-/// How many stand above the first whose rank is `rank` or a later one: equal entrants share a
-/// rank, so it may lie further down than the rank says.
-fn first_of_rank(board: &Board, rank: usize, ties: Ties) -> usize {
-    let (mut low, mut high) = (0, board.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        match board.page(middle, 1, ties).first() {
-            Some(entry) if entry.rank < rank => low = middle + 1,
-            _ => high = middle,
-        }
-    }
-    low
 }

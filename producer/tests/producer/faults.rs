@@ -30,7 +30,9 @@ async fn while_the_log_is_away_nothing_is_acknowledged() {
     assert_eq!(world.records().await, 1);
     world.log_faults.heal();
     assert_eq!(world.submit(vec![a_match("e", "m0", "ann")], Refuse).await, ["+"]);
-    assert!((world.sample("agon_intake_refused_total{code=\"log_unavailable\"}") - 10.0).abs() < 0.1);
+    assert!(
+        (world.sample("agon_intake_refused_total{code=\"log_unavailable\"}") - 10.0).abs() < 0.1
+    );
 }
 
 /// The position of every acknowledged event holds that event, whatever the log does.

@@ -31,7 +31,9 @@ async fn events_are_appended_in_their_order_and_answered_with_their_place() {
         assert_eq!(record.header("ce_id"), Some(ce_id.as_bytes()));
         assert_eq!(record.appended_at_ms, 1_795_255_200_000);
     }
-    assert!((world.sample("agon_events_appended_total{topic=\"agon.matches.v1\"}") - 101.0).abs() < 0.1);
+    assert!(
+        (world.sample("agon_events_appended_total{topic=\"agon.matches.v1\"}") - 101.0).abs() < 0.1
+    );
     assert!(world.sample("agon_intake_queue_records ").abs() < 0.1);
     assert!((world.sample("agon_intake_queue_records_max ") - 65_536.0).abs() < 0.1);
 }
@@ -85,7 +87,8 @@ async fn other_content_is_refused_or_kept_once() {
     assert_eq!(world.submit(both(), Refuse).await, ["+", "!"]);
     assert_eq!(world.submit(both(), Refuse).await, ["=", "!"]);
     assert_eq!(world.records().await, 2);
-    let more = || vec![a_match("e", "m", "bob"), a_match("e", "m", "bob"), a_match("e", "m", "cid")];
+    let more =
+        || vec![a_match("e", "m", "bob"), a_match("e", "m", "bob"), a_match("e", "m", "cid")];
     assert_eq!(world.submit(more(), Keep).await, ["!+", "!", "!+"]);
     assert_eq!(world.submit(more(), Keep).await, ["!", "!", "!"]);
     world.folder.fold().await;
@@ -93,8 +96,14 @@ async fn other_content_is_refused_or_kept_once() {
     assert_eq!(world.submit(more(), Keep).await, ["!", "!", "!"]);
     assert_eq!(world.records().await, 4);
     let reasons = world.folder.reasons().await;
-    assert_eq!(reasons.iter().map(|reason| reason.code()).collect::<Vec<_>>(), ["conflicting_duplicate"; 2]);
-    assert!((world.sample("agon_intake_refused_total{code=\"conflicting_duplicate\"}") - 9.0).abs() < 0.1);
+    assert_eq!(
+        reasons.iter().map(|reason| reason.code()).collect::<Vec<_>>(),
+        ["conflicting_duplicate"; 2]
+    );
+    assert!(
+        (world.sample("agon_intake_refused_total{code=\"conflicting_duplicate\"}") - 9.0).abs()
+            < 0.1
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,7 +39,10 @@ pub fn print(banner: &Banner<'_>) {
     output::say(format_args!("  status      {base}/status"));
     output::say(format_args!("  metrics     {base}/metrics"));
     if credentials.is_file() {
-        output::say(format_args!("  login       user {ADMIN}, password in {}", credentials.display()));
+        output::say(format_args!(
+            "  login       user {ADMIN}, password in {}",
+            credentials.display()
+        ));
     }
     if let Some(password) = banner.password
         && banner.is_demo
@@ -52,7 +55,8 @@ pub fn print(banner: &Banner<'_>) {
     output::say("post a result:");
     output::say(format_args!(
         "  TOKEN=$(curl -s {base}/login -H 'content-type: application/json' -d \
-         '{{\"username\":\"{ADMIN}\",\"password\":\"…\"}}' | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')"
+         '{{\"username\":\"{ADMIN}\",\"password\":\"…\"}}' \
+         | sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')"
     ));
     if !banner.is_demo {
         output::say(format_args!(

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// Work shorter than this shows no bar.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,11 @@ impl Bar {
             *is_shown = true;
         }
         self.bar.set_position(done);
+    }
+
+    /// Writes a line for people above the bar.
+    pub fn say(&self, text: impl std::fmt::Display) {
+        self.bar.suspend(|| output::say(text));
     }
 
     /// So many steps are done of so many.

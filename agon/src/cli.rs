@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "agon", version, about, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
-    agon serve --demo                                     built-in agents play, watch the board fill\n  \
-    agon import matches games.csv --environment chess     a file of results becomes a leaderboard\n  \
+    agon serve --demo                       built-in agents play, watch the board fill\n  \
+    agon import matches FILE --environment chess  a file of results becomes a board\n  \
     agon board --environment chess --limit 10\n  \
-    agon verify                                           proves the board equals the log\n\n\
+    agon verify                             proves the board equals the log\n\n\
     Every option --some-option is also AGON_SOME_OPTION and the key some_option of agon.toml.\n\
     Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 something needed is not there.")]
 pub struct Cli {
@@ -29,7 +29,13 @@ pub struct Common {
     #[arg(long, global = true, env = "AGON_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, trace, or filters such as agon_consumer=debug.
-    #[arg(long, global = true, env = "AGON_LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "AGON_LOG_LEVEL",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
     pub log_level: String,
     /// How it is logged, on standard error.
     #[arg(long, global = true, env = "AGON_LOG_FORMAT", default_value = "text", value_enum)]

@@ -63,7 +63,7 @@ fn with_default(command: Command, key: &str, value: &str) -> Command {
     let mut command = command;
     if command.get_arguments().any(|arg| arg.get_id() == key) {
         let value = value.clone();
-        command = command.mut_arg(key.to_owned(), |arg| arg.default_value(value));
+        command = command.mut_arg(key, |arg| arg.default_value(value));
     }
     let names: Vec<String> =
         command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();

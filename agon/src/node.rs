@@ -1,7 +1,7 @@
 //! One data directory, opened: its lock, log, store and control data. The only place where the
 //! embedded adapters meet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use agon_consumer::{Consumer, ConsumerConfig};
 use agon_embedded::control::{ControlSettings, EmbeddedControl};
 use agon_embedded::files::{DataDir, DiskFiles};
 use agon_embedded::log::{EmbeddedLog, OpenOptions};
-use agon_embedded::store::{EmbeddedStore, OpenError, StoreConfig};
-use agon_memory::{MemoryFeed, SystemClock};
+use agon_embedded::store::{EmbeddedStore, StoreConfig};
+use agon_memory::{MemoryPublisher, SystemClock};
 use agon_ports::{EventLog, ProjectionStore};
 use prometheus::Registry;
 
@@ -27,6 +27,9 @@ pub struct Node {
     /// The store; as far behind the log as the last process left it.
     pub store: Arc<EmbeddedStore>,
 }
+
+/// News that a subscriber may fall behind before it is told that it missed some.
+pub const FEED_CHANGES_MAX: usize = 65_536;
 
 /// What to do with a store that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,25 @@ pub fn must_exist(path: &Path) -> Result<(), Exit> {
     )))
 }
 
+/// Where the store of a directory lies.
+pub fn store_dir(dir: &DataDir) -> PathBuf {
+    dir.path().join("store")
+}
+
+/// Opens the log of a directory. Blocks while it is checked.
+///
+/// # Errors
+/// A log that is damaged or of another version or partition count.
+pub fn open_log(dir: &DataDir, partitions: Option<u32>) -> Result<EmbeddedLog, Exit> {
+    let bar = Bar::new("checking the log", 0);
+    let options = OpenOptions {
+        partitions,
+        progress: Some(Box::new(move |done, of| bar.set_of(done, of))),
+        ..OpenOptions::default()
+    };
+    EmbeddedLog::open(Arc::clone(dir.files()), dir.log_dir(), options).map_err(Exit::missing)
+}
+
 impl Node {
     /// Opens log and store. Blocks while the log is checked.
     ///
@@ -71,18 +93,23 @@ impl Node {
         partitions: Option<u32>,
         bad_store: BadStore,
     ) -> Result<Node, Exit> {
-        let bar = Bar::new("checking the log", 0);
-        let options = OpenOptions {
-            partitions,
-            progress: Some(Box::new(move |done, of| bar.set_of(done, of))),
-            ..OpenOptions::default()
-        };
-        let log = EmbeddedLog::open(Arc::clone(dir.files()), dir.log_dir(), options)
-            .map_err(Exit::missing)?;
-        let path = dir.path().join("store");
+        let log = open_log(&dir, partitions)?;
+        Node::with_log(dir, log, bad_store)
+    }
+
+    /// Opens the store beside a log that is open.
+    ///
+    /// # Errors
+    /// A store that cannot be used and is not to be folded anew.
+    pub fn with_log(
+        dir: Arc<DataDir>,
+        log: EmbeddedLog,
+        bad_store: BadStore,
+    ) -> Result<Node, Exit> {
+        let path = store_dir(&dir);
         let open = || EmbeddedStore::open(&path, log.id(), StoreConfig::default());
         let store = match open() {
-            Err(error) if bad_store == BadStore::FoldAnew && can_fold_anew(&error) => {
+            Err(error) if bad_store == BadStore::FoldAnew && error.is_mended_by_folding_anew() => {
                 tracing::warn!(%error, "the store is removed and folded anew from the log");
                 EmbeddedStore::wipe(&path).map_err(Exit::missing)?;
                 open()
@@ -103,14 +130,14 @@ impl Node {
         open_control(&self.dir)
     }
 
-    /// Starts folding the log into the store, telling `feed`.
+    /// Starts folding the log into the store, telling the feed.
     ///
     /// # Errors
     /// When log and store do not belong together.
     pub async fn consume(
         &self,
         limits: &cli::Limits,
-        feed: &MemoryFeed,
+        publisher: MemoryPublisher,
         registry: &Registry,
     ) -> Result<Consumer, Exit> {
         let config = ConsumerConfig {
@@ -122,14 +149,10 @@ impl Node {
         };
         let log: Arc<dyn EventLog> = self.log.clone();
         let store: Arc<dyn ProjectionStore> = self.store.clone();
-        let publisher = Arc::new(feed.publisher());
+        let publisher = Arc::new(publisher);
         let clock = Arc::new(SystemClock);
         Consumer::start(config, log, store, publisher, clock, registry).await.map_err(Exit::missing)
     }
-}
-
-fn can_fold_anew(error: &OpenError) -> bool {
-    !matches!(error, OpenError::Io { .. })
 }
 
 /// The users and keys of a directory.

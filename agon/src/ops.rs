@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agon_consumer::{Consumer, PartitionStatus};
 use agon_edge::{Code, Problem, Route, Routes, Who};
 use agon_ports::EventLog;
-use agon_schema::{LogId, PositionToken, Position};
+use agon_schema::{LogId, Position, PositionToken};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -142,9 +142,9 @@ async fn status(State(ops): State<Ops>) -> Result<Json<Status>, Problem> {
     let partitions =
         consumer.status().await.map_err(|error| Problem::of_port(&error, Code::LogUnavailable))?;
     let log = ops.log.id();
-    let positions = partitions.iter().filter_map(|status| {
-        Some(Position { source: status.source, offset: status.applied? })
-    });
+    let positions = partitions
+        .iter()
+        .filter_map(|status| Some(Position { source: status.source, offset: status.applied? }));
     let position = PositionToken::of(log, positions).to_string();
     let lines: Vec<_> = partitions.iter().filter(|status| status.end > 0).map(line).collect();
     Ok(Json(Status {

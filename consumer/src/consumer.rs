@@ -57,7 +57,8 @@ pub enum ConsumerError {
     Worker(String),
     /// Not everything was stored before the deadline; it is folded again at the next start.
     #[error(
-        "shutdown took longer than {deadline_ms} ms; what was not stored is folded again at the next start"
+        "shutdown took longer than {deadline_ms} ms; what was not stored is folded again at the \
+         next start"
     )]
     Deadline {
         /// How long it was given.

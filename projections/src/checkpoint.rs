@@ -9,7 +9,10 @@ pub type Applied = Option<u64>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SpanError {
     /// Records between the stored position and the span would be left out.
-    #[error("gap: stored through {}, but the span starts after {} (exclusive)", show(.stored), show(.from))]
+    #[error(
+        "gap: stored through {}, but the span starts after {} (exclusive)",
+        show(.stored), show(.from)
+    )]
     Gap {
         /// Where the store stands (inclusive).
         stored: Applied,

@@ -75,7 +75,7 @@ impl StreamCell {
                 self.head = Some(head);
             }
             (RowKey::Server(_, name), Value::Server(messages)) => {
-                // Past the limit too: which names had a place is known, whatever order they come in.
+                // Past the limit too: which names had a place is known, in any order.
                 let slot = self.slots.get(&name).copied().unwrap_or_else(|| self.add(&name));
                 self.servers[slot as usize].1 = messages;
             }

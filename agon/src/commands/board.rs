@@ -40,9 +40,8 @@ async fn from_server(remote: &Remote, options: &cli::Board) -> Result<String, Ex
 }
 
 fn cell(options: &cli::Board) -> Result<CellKey, Exit> {
-    let wrong = |option: &str, id: &str, error: String| {
-        Exit::Usage(format!("--{option} {id:?} {error}"))
-    };
+    let wrong =
+        |option: &str, id: &str, error: String| Exit::Usage(format!("--{option} {id:?} {error}"));
     match (&options.environment, &options.benchmark) {
         (_, Some(id)) => BenchmarkId::new(id.as_str())
             .map(CellKey::Benchmark)
@@ -68,8 +67,10 @@ async fn from_directory(options: &cli::Board) -> Result<String, Exit> {
     }
     let board = Board::from_rows(cell.clone(), rows);
     let log = LogIdentity { id: node.log.id(), partitions: node.log.partitions() };
-    let query = BoardQuery { limit: options.limit.into(), ..BoardQuery::of(cell) };
-    let body = leaderboard_body(&board, log, &query).map_err(|error| Exit::No(error.to_string()))?;
+    let mut query = BoardQuery::of(cell);
+    query.limit = options.limit.into();
+    let body =
+        leaderboard_body(&board, log, &query).map_err(|error| Exit::No(error.to_string()))?;
     String::from_utf8(body).map_err(Exit::missing)
 }
 

@@ -26,9 +26,8 @@ pub async fn first_admin(users: &Users, dir: &Path) -> Result<Option<String>, Ex
     }
     let password = generate_password().map_err(Exit::missing)?;
     let path = dir.join(FILE);
-    write_private(&path, &format!("username: {ADMIN}\npassword: {password}\n")).map_err(
-        |error| Exit::Missing(format!("write {}: {error}", path.display())),
-    )?;
+    write_private(&path, &format!("username: {ADMIN}\npassword: {password}\n"))
+        .map_err(|error| Exit::Missing(format!("write {}: {error}", path.display())))?;
     users.add(ADMIN, &password, &[Role::Admin]).await.map_err(Exit::missing)?;
     output::say(format_args!("made user {ADMIN}; its password is in {}", path.display()));
     Ok(Some(password))

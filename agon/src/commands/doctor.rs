@@ -75,7 +75,8 @@ fn space(data: &Path) -> Finding {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => return Err(format!("ask df about {shown}: {error}")),
     };
-    let free_kib = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+    let free_kib =
+        text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
     match free_kib.map(|kib: u64| kib << 10) {
         None => Err(format!("df says nothing about {shown}")),
         Some(bytes) if bytes < FREE_BYTES_MIN => Err(format!(

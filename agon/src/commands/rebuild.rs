@@ -18,10 +18,12 @@ use crate::output;
 pub async fn run(options: Rebuild) -> Result<(), Exit> {
     node::must_exist(&options.data.data)?;
     let dir = node::lock(&options.data.data)?;
-    EmbeddedStore::wipe(&dir.path().join("store")).map_err(Exit::missing)?;
-    let node = Node::open(dir, options.limits.partitions, BadStore::FoldAnew)?;
-    let feed = MemoryFeed::default();
-    let consumer = node.consume(&options.limits, &feed, &Registry::new()).await?;
+    // The log comes first: when it cannot be read, the store is all there is.
+    let log = node::open_log(&dir, options.limits.partitions)?;
+    EmbeddedStore::wipe(node::store_dir(&dir)).map_err(Exit::missing)?;
+    let node = Node::with_log(dir, log, BadStore::FoldAnew)?;
+    let (_feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
+    let consumer = node.consume(&options.limits, publisher, &Registry::new()).await?;
     node::catch_up(&consumer, node.log.as_ref(), "folding").await?;
     let records = consumer.reached().records();
     let deadline = Duration::from_millis(options.limits.shutdown_ms_max);

@@ -79,7 +79,7 @@ impl Running {
         let log: Arc<dyn EventLog> = node.log.clone();
         let store: Arc<dyn ProjectionStore> = node.store.clone();
         // Subscribers exist before anything is published, so none misses the first news.
-        let feed = MemoryFeed::default();
+        let (feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
         let (api, _) = Api::start(
             ApiConfig::default(),
             Arc::clone(&store),
@@ -98,7 +98,7 @@ impl Running {
             &registry,
         )
         .map_err(Exit::missing)?;
-        let consumer = node.consume(&options.limits, &feed, &registry).await?;
+        let consumer = node.consume(&options.limits, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));
         let caught_up = CancellationToken::new();
         let ops = Ops { registry, log, consumer, caught_up, stop };
@@ -107,15 +107,15 @@ impl Running {
 
     /// The router of all roles.
     fn router(&self, with_metrics: bool) -> Result<Router, Exit> {
-        let routes = agon_producer::routes(self.intake.clone())
+        let routes = agon_producer::routes::routes(self.intake.clone())
             .merge(agon_api::routes(self.api.clone()))
             .merge(login::routes(Arc::clone(&self.auth)))
             .merge(ops::routes(self.ops.clone(), with_metrics));
         let metrics = HttpMetrics::register(&self.ops.registry).map_err(Exit::missing)?;
-        self.into_router(routes, metrics)
+        self.join(routes, metrics)
     }
 
-    fn into_router(&self, routes: Routes, metrics: HttpMetrics) -> Result<Router, Exit> {
+    fn join(&self, routes: Routes, metrics: HttpMetrics) -> Result<Router, Exit> {
         let clock = Arc::new(SystemClock);
         let edge = Edge::new(clock, Arc::clone(&self.auth), metrics, Limits::default());
         let (router, _) = routes.into_router(edge).map_err(Exit::missing)?;
@@ -138,7 +138,7 @@ impl Running {
         let mut servers = vec![tokio::spawn(serve(listener, router, settings, stop.clone()))];
         if let Some(listener) = metrics_listener {
             let metrics = HttpMetrics::register(&Registry::new()).map_err(Exit::missing)?;
-            let router = self.into_router(ops::metrics_routes(self.ops.clone()), metrics)?;
+            let router = self.join(ops::metrics_routes(self.ops.clone()), metrics)?;
             servers.push(tokio::spawn(serve(listener, router, settings, stop.clone())));
         }
         banner::print(&Banner {

@@ -127,11 +127,7 @@ impl<'a> Comparison<'a> {
         Ok(tables)
     }
 
-    async fn each_key(
-        &self,
-        table: Table,
-        mut act: impl FnMut(&[u8]),
-    ) -> Result<(), PortError> {
+    async fn each_key(&self, table: Table, mut act: impl FnMut(&[u8])) -> Result<(), PortError> {
         let prefix = prefix_bytes(&Prefix::Table(table));
         let mut after = None;
         loop {

@@ -7,9 +7,9 @@ mod expected;
 mod report;
 
 use agon_ports::{EventLog, PortError, StoreInspector};
-use agon_projections::row_bytes::{key_bytes, row_of_bytes};
-use agon_projections::row::{Progress, Value};
 use agon_projections::RowKey;
+use agon_projections::row::{Progress, Value};
+use agon_projections::row_bytes::{key_bytes, row_of_bytes};
 use agon_schema::{Position, PositionToken, Topic, TopicPartition};
 
 use compare::Comparison;

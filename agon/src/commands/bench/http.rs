@@ -62,9 +62,8 @@ pub async fn bare(file: &Path) -> Result<(), Exit> {
         let body = body.clone();
         async move { ([(CONTENT_TYPE, "application/json")], body) }
     };
-    let router = Router::new()
-        .route("/leaderboard", get(answer.clone()))
-        .route("/stats", get(answer));
+    let router =
+        Router::new().route("/leaderboard", get(answer.clone())).route("/stats", get(answer));
     let listener = agon_edge::bind("127.0.0.1:0").await.map_err(Exit::missing)?;
     let address = listener.local_addr().map_err(Exit::missing)?;
     output::say(format_args!("listens on http://{}", banner::reachable(address)));

@@ -63,7 +63,13 @@ fn median(figures: &[f64]) -> f64 {
 }
 
 /// Prints what is measured beside its baseline, in `unit` a second, and the ratio with its range.
-fn report(what: &str, ours: &[f64], baseline: &str, theirs: &[f64], unit: &str) -> Result<(), Exit> {
+fn report(
+    what: &str,
+    ours: &[f64],
+    baseline: &str,
+    theirs: &[f64],
+    unit: &str,
+) -> Result<(), Exit> {
     let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
     let (low, high) = ratios
         .iter()

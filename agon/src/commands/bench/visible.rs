@@ -27,7 +27,8 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
     let scratch = Scratch::new("visible")?;
     let data = scratch.path().join("data");
     add_user(&data)?;
-    let server = Server::start(&["serve", "--data", &data.to_string_lossy(), "--listen", "127.0.0.1:0"])?;
+    let server =
+        Server::start(&["serve", "--data", &data.to_string_lossy(), "--listen", "127.0.0.1:0"])?;
     let token = login(&server.address).await?;
     let poster = Poster { base: format!("http://{}", server.address), token, http: client()? };
     poster.post("/api/v1/environments", &json!({"id": ENVIRONMENT})).await?;
@@ -46,7 +47,8 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
     let at = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize];
     output::line(format_args!("full speed {full:.0} matches/s over HTTP, load {half:.0}/s"))?;
     output::line(format_args!(
-        "acknowledged to visible on the board: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms ({} probes)",
+        "acknowledged to visible on the board: p50 {:.1} ms, p99 {:.1} ms, most {:.1} ms \
+         ({} probes)",
         at(0.5),
         at(0.99),
         at(1.0),

@@ -29,12 +29,7 @@ impl Workload {
             sum += 1.0 / rank as f64;
             sum
         });
-        Workload {
-            weights: weights.collect(),
-            random: StdRng::seed_from_u64(run),
-            number: 0,
-            run,
-        }
+        Workload { weights: weights.collect(), random: StdRng::seed_from_u64(run), number: 0, run }
     }
 
     fn agent(&mut self) -> usize {

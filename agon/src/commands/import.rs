@@ -1,0 +1,134 @@
+//! `agon import`: a file into a directory, a running server, or nowhere.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agon_memory::{MemoryFeed, SystemClock};
+use agon_ports::{EventLog, ProjectionStore};
+use agon_producer::import::{
+    ColumnMap, Content, DryRun, ImportError, ImportReport, IntakeSink, News, OpenError, Reader,
+    ServerSink, Sink, import,
+};
+use agon_producer::{Intake, IntakeConfig};
+use agon_schema::{BenchmarkId, EnvironmentId, Timestamp};
+use prometheus::Registry;
+
+use crate::bar::Bar;
+use crate::cli::{Import, Into};
+use crate::exit::Exit;
+use crate::node::{self, BadStore, Node};
+use crate::output;
+use crate::remote;
+
+/// Reads the file of the command into where it says.
+///
+/// # Errors
+/// Exit code 1 when lines were refused.
+pub async fn run(command: Import) -> Result<(), Exit> {
+    let (file, content, into) = match command {
+        Import::Matches { file, environment, into } => {
+            let environment = EnvironmentId::new(environment.as_str())
+                .map_err(|error| Exit::Usage(format!("--environment {environment:?} {error}")))?;
+            (file, Content::Matches { environment }, into)
+        }
+        Import::Submissions { file, benchmark, map, into } => {
+            let benchmark = benchmark.map(benchmark_id).transpose()?;
+            let map = map.map_or_else(|| Ok(ColumnMap::default()), |map| map.parse());
+            let map = map.map_err(|error| Exit::Usage(format!("--map: {error}")))?;
+            (file, Content::Submissions { benchmark, map }, into)
+        }
+        Import::Recentchange { file, into } => (file, Content::RecentChange, into),
+    };
+    let reader = open(&file, content)?;
+    let report = match (into.dry_run, &into.source.server) {
+        (true, _) => read_into(reader, &mut DryRun).await?,
+        (false, Some(server)) => {
+            let token = remote::token(&into.source)?;
+            let mut sink = ServerSink::new(server, token).map_err(exit_of)?;
+            read_into(reader, &mut sink).await?
+        }
+        (false, None) => into_directory(reader, &into).await?,
+    };
+    conclude(&report, into.dry_run)
+}
+
+fn benchmark_id(id: String) -> Result<BenchmarkId, Exit> {
+    BenchmarkId::new(id.as_str())
+        .map_err(|error| Exit::Usage(format!("--benchmark {id:?} {error}")))
+}
+
+fn open(file: &Path, content: Content) -> Result<Reader, Exit> {
+    Reader::open(file, content, Timestamp::now()).map_err(|error| match error {
+        OpenError::Open { .. } => Exit::missing(error),
+        OpenError::Kind { .. } | OpenError::Header { .. } => Exit::usage(error),
+    })
+}
+
+fn exit_of(error: ImportError) -> Exit {
+    Exit::missing(error)
+}
+
+/// Reads the file into a sink, with a bar of the bytes read.
+async fn read_into(reader: Reader, sink: &mut dyn Sink) -> Result<ImportReport, Exit> {
+    let bar = Bar::new("importing", reader.bytes_total());
+    let bytes_read = reader.bytes_read();
+    let mut on_news = |news: News<'_>| match news {
+        News::Bad(line) => bar.say(line),
+        News::Note(note) => bar.say(note),
+        News::Progress(_) => bar.set(bytes_read.get()),
+    };
+    import(reader, sink, &mut on_news).await.map_err(exit_of)
+}
+
+/// Appends to the log of a directory and folds it: when this returns, the board is there.
+async fn into_directory(reader: Reader, into: &Into) -> Result<ImportReport, Exit> {
+    let dir = node::lock(&into.source.data.data)?;
+    let node = Node::open(dir, into.limits.partitions, BadStore::FoldAnew)?;
+    let registry = Registry::new();
+    let (feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
+    let log: Arc<dyn EventLog> = node.log.clone();
+    let store: Arc<dyn ProjectionStore> = node.store.clone();
+    let news = Box::new(feed.subscribe());
+    let clock = Arc::new(SystemClock);
+    let (intake, intake_task) =
+        Intake::start(IntakeConfig::default(), log, store, news, clock, &registry)
+            .map_err(Exit::missing)?;
+    let consumer = node.consume(&into.limits, publisher, &registry).await?;
+    // What an interrupted import left in the log must be folded before anything is compared.
+    node::catch_up(&consumer, node.log.as_ref(), "folding").await?;
+    let read = {
+        let mut sink = IntakeSink::new(intake.clone());
+        tokio::select! {
+            read = read_into(reader, &mut sink) => read,
+            failure = consumer.failure() => Err(Exit::Missing(failure)),
+        }
+    };
+    intake.close().await;
+    intake_task.await.map_err(Exit::missing)?;
+    let report = read?;
+    node::catch_up(&consumer, node.log.as_ref(), "folding").await?;
+    let deadline = Duration::from_millis(into.limits.shutdown_ms_max);
+    consumer.stop(deadline).await.map_err(Exit::missing)?;
+    node.store.sync().await.map_err(Exit::missing)?;
+    Ok(report)
+}
+
+fn conclude(report: &ImportReport, is_dry: bool) -> Result<(), Exit> {
+    let ImportReport { read, appended, duplicates, refused, skipped, unnamed, .. } = report;
+    if *unnamed > 0 {
+        output::say(format_args!("and {unnamed} more refused lines"));
+    }
+    let done = if is_dry { "would be appended" } else { "appended" };
+    let skipped = match skipped {
+        0 => String::new(),
+        count => format!(", {count} test events of the platform skipped"),
+    };
+    output::say(format_args!(
+        "{read} read, {appended} {done}, {duplicates} duplicates, {refused} refused{skipped}"
+    ));
+    match refused {
+        0 => Ok(()),
+        count => Err(Exit::No(format!("{count} lines were refused"))),
+    }
+}

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -22,10 +23,17 @@ fn an_import_killed_at_twenty_moments_is_completed_by_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("matches.csv");
     matches_csv(&file, 8_000, SEED);
-    let import = |data| ["import", "matches", text(&file), "--environment", "e", "--data", data];
+    let import = |data: &Path| {
+        let fixed = ["import", "matches", text(&file), "--environment", "e", "--data", text(data)];
+        fixed.map(str::to_owned)
+    };
+    let import_to = |data: &Path| {
+        let args = import(data);
+        expect(0, &args.each_ref().map(String::as_str));
+    };
     let whole = dir.path().join("whole");
     let started = Instant::now();
-    expect(0, &import(text(&whole)));
+    import_to(&whole);
     let took = started.elapsed();
     let whole = verify(&whole);
     assert_eq!(whole["differences"], 0);
@@ -33,7 +41,8 @@ fn an_import_killed_at_twenty_moments_is_completed_by_the_next_one() {
     let (mut in_the_middle, mut moments) = (0, 0);
     for round in 0..20 {
         let data = dir.path().join(format!("k{round}"));
-        let mut child = agon(&import(text(&data))).spawn().unwrap();
+        let args = import(&data);
+        let mut child = agon(&args.each_ref().map(String::as_str)).spawn().unwrap();
         std::thread::sleep(took.mul_f64(random.random_range(0.05..0.95)));
         child.kill().unwrap();
         let was_killed = child.wait().unwrap().code().is_none();
@@ -44,7 +53,7 @@ fn an_import_killed_at_twenty_moments_is_completed_by_the_next_one() {
             let is_part = report["rows"].as_u64() < whole["rows"].as_u64();
             in_the_middle += u32::from(was_killed && is_part);
         }
-        expect(0, &import(text(&data)));
+        import_to(&data);
         let completed = verify(&data);
         assert_eq!(folded(&completed), folded(&whole), "seed {SEED}, kill {round}");
         std::fs::remove_dir_all(&data).unwrap();

@@ -11,6 +11,8 @@ use crate::output;
 pub struct Banner<'a> {
     /// Where the server listens.
     pub address: SocketAddr,
+    /// Where /metrics is served.
+    pub metrics_address: SocketAddr,
     /// The data directory.
     pub data: &'a Path,
     /// Whether built-in agents play.
@@ -37,7 +39,7 @@ pub fn print(banner: &Banner<'_>) {
     output::say(format_args!("agon {} listens on {base}", env!("CARGO_PKG_VERSION")));
     output::say(format_args!("  data        {}", banner.data.display()));
     output::say(format_args!("  status      {base}/status"));
-    output::say(format_args!("  metrics     {base}/metrics"));
+    output::say(format_args!("  metrics     http://{}/metrics", reachable(banner.metrics_address)));
     if credentials.is_file() {
         output::say(format_args!(
             "  login       user {ADMIN}, password in {}",

@@ -347,6 +347,9 @@ pub struct Doctor {
 pub enum Config {
     /// Every value that `serve` would use, and where it comes from.
     Print,
+    /// Every route that `serve` answers, and who may use it.
+    #[command(hide = true)]
+    Routes,
 }
 
 #[derive(Debug, Subcommand)]

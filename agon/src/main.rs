@@ -11,6 +11,7 @@ mod node;
 mod ops;
 mod output;
 mod remote;
+mod roles;
 mod signals;
 mod telemetry;
 mod verify;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agon_api::Api;
 use agon_consumer::{Consumer, PartitionStatus};
 use agon_edge::{Code, Problem, Route, Routes, Who};
 use agon_ports::EventLog;
@@ -23,6 +24,8 @@ pub struct Ops {
     pub registry: Registry,
     /// The log.
     pub log: Arc<dyn EventLog>,
+    /// The read side.
+    pub api: Api,
     /// The consumer, for as long as it runs.
     pub consumer: Arc<RwLock<Option<Consumer>>>,
     /// Cancelled once everything that was in the log at the start is folded.
@@ -91,10 +94,13 @@ async fn readyz(State(ops): State<Ops>) -> Response {
         true => "what was in the log at the start is folded",
         false => "still folding what was in the log at the start",
     };
+    let reads = ops.api.readiness();
+    let stale = format!("{} boards wait to be read again", reads.cells_stale);
     let stopping = ops.stop.is_cancelled();
     let checks = vec![
         Check { name: "log", ok: log.0, detail: log.1 },
         Check { name: "folded", ok: ops.caught_up.is_cancelled(), detail: folded.into() },
+        Check { name: "boards", ok: reads.is_ready(), detail: stale },
         Check { name: "running", ok: !stopping, detail: format!("stopping: {stopping}") },
     ];
     let ready = checks.iter().all(|check| check.ok);

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod board;
 pub mod completions;
 pub mod config_print;
+pub mod config_routes;
 pub mod credentials;
 pub mod doctor;
 pub mod events;
@@ -14,7 +15,7 @@ pub mod stats;
 pub mod user;
 pub mod verify;
 
-use crate::cli::Command;
+use crate::cli::{Command, Config};
 use crate::exit::Exit;
 
 /// Runs a command that needs the runtime.
@@ -32,8 +33,9 @@ pub async fn run(command: Command) -> Result<(), Exit> {
         Command::Events(command) => events::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Doctor(options) => doctor::run(options).await,
+        Command::Config(Config::Routes) => config_routes::run().await,
         Command::Bench(command) => bench::run(command).await,
         // These two need no runtime and were run before.
-        Command::Completions { .. } | Command::Config(_) => Ok(()),
+        Command::Completions { .. } | Command::Config(Config::Print) => Ok(()),
     }
 }

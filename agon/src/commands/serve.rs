@@ -5,16 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_api::{Api, ApiConfig, LogIdentity};
 use agon_consumer::Consumer;
-use agon_edge::{
-    Auth, AuthSettings, Edge, HttpMetrics, Limits, Role, Routes, ServeSettings, bind, login, serve,
-};
-use agon_memory::{MemoryFeed, SystemClock};
-use agon_ports::{Clock, EventLog, ProjectionStore};
-use agon_producer::{Intake, IntakeConfig};
+use agon_edge::{Role, ServeSettings, bind, serve};
+use agon_memory::MemoryFeed;
+use agon_ports::EventLog;
 use agon_runner::{Bearer, LeagueConfig};
-use axum::Router;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
@@ -27,6 +22,7 @@ use crate::commands::credentials;
 use crate::exit::Exit;
 use crate::node::{self, BadStore, Node};
 use crate::ops::{self, Ops};
+use crate::roles::{Ports, Roles};
 use crate::signals;
 
 /// How often the demo's token is made anew, well before it ends.
@@ -54,10 +50,7 @@ pub async fn run(options: cli::Serve) -> Result<(), Exit> {
 /// All roles of one process.
 struct Running {
     node: Node,
-    auth: Arc<Auth>,
-    intake: Intake,
-    intake_task: JoinHandle<()>,
-    api: Api,
+    roles: Roles,
     ops: Ops,
     password: Option<String>,
 }
@@ -70,56 +63,17 @@ impl Running {
     ) -> Result<Running, Exit> {
         let registry = Registry::new();
         ops::register_build_info(&registry).map_err(Exit::missing)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let control = node.control()?;
-        let settings = AuthSettings::default();
-        let auth =
-            Auth::open(control, Arc::clone(&clock), settings).await.map_err(Exit::missing)?;
-        let password = credentials::first_admin(auth.users(), node.dir.path()).await?;
         let log: Arc<dyn EventLog> = node.log.clone();
-        let store: Arc<dyn ProjectionStore> = node.store.clone();
-        // Subscribers exist before anything is published, so none misses the first news.
+        let ports =
+            Ports { log: Arc::clone(&log), store: node.store.clone(), control: node.control()? };
         let (feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
-        let (api, _) = Api::start(
-            ApiConfig::default(),
-            Arc::clone(&store),
-            LogIdentity { id: log.id(), partitions: log.partitions() },
-            Box::new(feed.subscribe()),
-            Arc::clone(&clock),
-            &registry,
-        )
-        .map_err(Exit::missing)?;
-        let (intake, intake_task) = Intake::start(
-            IntakeConfig::default(),
-            Arc::clone(&log),
-            store,
-            Box::new(feed.subscribe()),
-            clock,
-            &registry,
-        )
-        .map_err(Exit::missing)?;
+        let roles = Roles::start(ports, &feed, &registry).await?;
+        let password = credentials::first_admin(roles.auth.users(), node.dir.path()).await?;
         let consumer = node.consume(&options.limits, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));
         let caught_up = CancellationToken::new();
-        let ops = Ops { registry, log, consumer, caught_up, stop };
-        Ok(Running { node, auth, intake, intake_task, api, ops, password })
-    }
-
-    /// The router of all roles.
-    fn router(&self, with_metrics: bool) -> Result<Router, Exit> {
-        let routes = agon_producer::routes::routes(self.intake.clone())
-            .merge(agon_api::routes(self.api.clone()))
-            .merge(login::routes(Arc::clone(&self.auth)))
-            .merge(ops::routes(self.ops.clone(), with_metrics));
-        let metrics = HttpMetrics::register(&self.ops.registry).map_err(Exit::missing)?;
-        self.join(routes, metrics)
-    }
-
-    fn join(&self, routes: Routes, metrics: HttpMetrics) -> Result<Router, Exit> {
-        let clock = Arc::new(SystemClock);
-        let edge = Edge::new(clock, Arc::clone(&self.auth), metrics, Limits::default());
-        let (router, _) = routes.into_router(edge).map_err(Exit::missing)?;
-        Ok(router)
+        let ops = Ops { registry, log, api: api.clone(), consumer, caught_up, stop };
+        Ok(Running { node, roles, ops, password })
     }
 
     async fn serve(
@@ -130,19 +84,24 @@ impl Running {
         stop: CancellationToken,
     ) -> Result<(), Exit> {
         let address = listener.local_addr().map_err(Exit::missing)?;
-        let router = self.router(metrics_listener.is_none())?;
+        let routes = self.roles.routes(self.ops.clone(), metrics_listener.is_none());
+        let (router, _) = self.roles.join(routes, &self.ops.registry)?;
         let settings = ServeSettings {
             drain_ms_max: options.limits.shutdown_ms_max / 2,
             ..ServeSettings::default()
         };
         let mut servers = vec![tokio::spawn(serve(listener, router, settings, stop.clone()))];
+        let mut metrics_address = address;
         if let Some(listener) = metrics_listener {
-            let metrics = HttpMetrics::register(&Registry::new()).map_err(Exit::missing)?;
-            let router = self.join(ops::metrics_routes(self.ops.clone()), metrics)?;
+            metrics_address = listener.local_addr().map_err(Exit::missing)?;
+            let routes = ops::metrics_routes(self.ops.clone());
+            // Scrapes are not counted among the requests.
+            let (router, _) = self.roles.join(routes, &Registry::new())?;
             servers.push(tokio::spawn(serve(listener, router, settings, stop.clone())));
         }
         banner::print(&Banner {
             address,
+            metrics_address,
             data: self.node.dir.path(),
             is_demo: options.demo,
             password: self.password.as_deref(),
@@ -173,7 +132,7 @@ impl Running {
     ) -> Result<JoinHandle<()>, Exit> {
         let token = Arc::new(std::sync::RwLock::new(self.league_token()?));
         let renewed = Arc::clone(&token);
-        let (auth, ending) = (Arc::clone(&self.auth), stop.clone());
+        let (auth, ending) = (Arc::clone(&self.roles.auth), stop.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -204,7 +163,7 @@ impl Running {
 
     fn league_token(&self) -> Result<String, Exit> {
         let roles = [Role::Operator, Role::Producer];
-        let token = self.auth.service_token("league", &roles).map_err(Exit::missing)?;
+        let token = self.roles.auth.service_token("league", &roles).map_err(Exit::missing)?;
         Ok(token.token)
     }
 
@@ -212,8 +171,8 @@ impl Running {
     async fn drain(self, options: &cli::Serve) -> Result<(), Exit> {
         let deadline = Duration::from_millis(options.limits.shutdown_ms_max);
         let all = async {
-            self.intake.close().await;
-            self.intake_task.await.map_err(Exit::missing)?;
+            self.roles.intake.close().await;
+            self.roles.intake_task.await.map_err(Exit::missing)?;
             let Some(consumer) = self.ops.consumer.write().await.take() else { return Ok(()) };
             node::catch_up(&consumer, self.node.log.as_ref(), "storing").await?;
             consumer.stop(deadline).await.map_err(Exit::missing)

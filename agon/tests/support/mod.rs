@@ -69,6 +69,8 @@ pub fn shared(path: &str) -> Option<PathBuf> {
 /// A running `agon serve`.
 pub struct Server {
     pub base: String,
+    /// The URL of `/metrics`.
+    pub metrics: String,
     child: Child,
 }
 
@@ -82,20 +84,22 @@ impl Server {
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = String::new();
-        let base = loop {
+        let mut after = |words: &str| loop {
             let Some(line) = lines.next() else {
                 panic!("serve ended before it listened: {seen}");
             };
             let line = line.unwrap();
-            if let Some((_, base)) = line.split_once("listens on ") {
-                break base.trim().to_owned();
+            if let Some((_, rest)) = line.split_once(words) {
+                return rest.trim().to_owned();
             }
             seen.push_str(&line);
             seen.push('\n');
         };
+        let base = after("listens on ");
+        let metrics = after("  metrics ");
         // Whatever it says later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { base, child }
+        Server { base, metrics, child }
     }
 
     /// Ends it without a word.

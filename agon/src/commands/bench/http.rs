@@ -18,6 +18,8 @@ use crate::{banner, output};
 
 /// Connections that are kept busy.
 const CONNECTIONS: usize = 32;
+/// Recent changes behind /stats.
+const CHANGES: u32 = 20_000;
 /// Time for each side in each round.
 const TIME: Duration = Duration::from_secs(2);
 
@@ -89,11 +91,29 @@ async fn fill(data: &Path, events: u64) -> Result<(), Exit> {
         }
     }
     std::fs::write(&file, lines).map_err(Exit::missing)?;
+    import(&["matches", "--environment", ENVIRONMENT], &file, data)?;
+    std::fs::write(&file, changes()).map_err(Exit::missing)?;
+    import(&["recentchange"], &file, data)
+}
+
+/// Changes of fifty servers by a few thousand users, as lines of a stream.
+fn changes() -> String {
+    let line = |number: u32| {
+        let change = json!({"meta": {"dt": "2026-11-21T10:00:00Z", "id": format!("c-{number}")},
+            "user": format!("user-{}", number % 4_099), "bot": number % 3 == 0,
+            "server_name": format!("w{:02}.example.org", number % 50)});
+        format!("{change}\n")
+    };
+    (0..CHANGES).map(line).collect()
+}
+
+fn import(what: &[&str], file: &Path, data: &Path) -> Result<(), Exit> {
     let binary = std::env::current_exe().map_err(Exit::missing)?;
     let imported = std::process::Command::new(binary)
-        .args(["import", "matches"])
-        .arg(&file)
-        .args(["--environment", ENVIRONMENT, "--data"])
+        .arg("import")
+        .args(what)
+        .arg(file)
+        .arg("--data")
         .arg(data)
         .stderr(std::process::Stdio::null())
         .status()

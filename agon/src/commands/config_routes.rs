@@ -1,0 +1,43 @@
+//! `agon config routes`: the policy table, every route that `serve` answers with who may use it.
+
+use std::sync::Arc;
+
+use agon_memory::{LogSettings, MemoryControl, MemoryFeed, MemoryLog, MemoryStore};
+use agon_ports::EventLog;
+use prometheus::Registry;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::ops::Ops;
+use crate::output;
+use crate::roles::{Ports, Roles};
+
+/// Prints method, path and who, with tabs between. The routes are those of a server without
+/// `--metrics-listen`, joined over memory: no directory is opened.
+///
+/// # Errors
+/// When two routes are the same, or standard output cannot be written to.
+pub async fn run() -> Result<(), Exit> {
+    let registry = Registry::new();
+    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(LogSettings::default()));
+    let (feed, _publisher) = MemoryFeed::with_publisher(1);
+    let ports = Ports {
+        log: Arc::clone(&log),
+        store: Arc::new(MemoryStore::default()),
+        control: Arc::new(MemoryControl::default()),
+    };
+    let roles = Roles::start(ports, &feed, &registry).await?;
+    let ops = Ops {
+        registry: registry.clone(),
+        log,
+        consumer: Arc::new(RwLock::new(None)),
+        caught_up: CancellationToken::new(),
+        stop: CancellationToken::new(),
+    };
+    let (_, table) = roles.join(roles.routes(ops, true), &registry)?;
+    for row in table {
+        output::line(format_args!("{}\t{}\t{}", row.method, row.path, row.who))?;
+    }
+    Ok(())
+}

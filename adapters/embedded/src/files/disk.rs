@@ -1,8 +1,9 @@
-//! The real disk.
+//! The real disk. What is made here is for its owner alone: a data directory holds password hashes,
+//! signing keys and everything that was sent.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,10 @@ use super::{DataFile, Files, LockGuard, Locked, Mode};
 
 /// Bytes of a lock's text that are read, at most.
 const OWNER_BYTES_MAX: u64 = 256;
+/// Who may use a file that is made: its owner reads and writes.
+const FILE_MODE: u32 = 0o600;
+/// Who may use a directory that is made: its owner lists, enters and changes it.
+const DIR_MODE: u32 = 0o700;
 
 /// [`Files`] of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +33,7 @@ impl Files for DiskFiles {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn DataFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode != Mode::Read);
-        options.create(mode == Mode::Create).truncate(mode == Mode::Create);
+        options.create(mode == Mode::Create).truncate(mode == Mode::Create).mode(FILE_MODE);
         Ok(Arc::new(DiskFile(options.open(path)?)))
     }
 
@@ -49,7 +54,7 @@ impl Files for DiskFiles {
             _ => Path::new("."),
         };
         self.create_dir(parent)?;
-        match fs::create_dir(dir) {
+        match DirBuilder::new().mode(DIR_MODE).create(dir) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => {
                 Err(error)
             }
@@ -63,7 +68,8 @@ impl Files for DiskFiles {
 
     fn lock(&self, path: &Path, owner: &str) -> io::Result<Locked> {
         let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+        let mut file = options.open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

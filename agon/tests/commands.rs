@@ -18,6 +18,7 @@ fn imported(dir: &Path, lines: u32) -> std::path::PathBuf {
 fn help_teaches_and_wrong_use_is_2() {
     assert!(stdout(&expect(0, &["--help"])).contains("agon serve --demo"));
     assert!(stdout(&expect(0, &["--version"])).starts_with("agon "));
+    let dir = tempfile::tempdir().unwrap();
     for wrong in [
         vec!["fly"],
         vec!["board"],
@@ -26,12 +27,13 @@ fn help_teaches_and_wrong_use_is_2() {
         vec!["serve", "--listen"],
         vec!["verify", "--log-level", "=="],
         vec!["board", "--environment", "e", "--server", "ftp://x"],
-        vec!["events", "dead-letters", "show", "nonsense", "--data", "."],
+        vec!["events", "dead-letters", "show", "nonsense", "--data", text(dir.path())],
     ] {
         let output = support::run(&wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty());
     }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "wrong use left something");
 }
 
 #[test]

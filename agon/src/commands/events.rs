@@ -22,7 +22,11 @@ pub async fn run(command: Events) -> Result<(), Exit> {
     match command {
         Events::Tail { data, limit } => tail(&open(&data)?, limit).await,
         Events::DeadLetters(DeadLetters::List { data, limit }) => list(&open(&data)?, limit).await,
-        Events::DeadLetters(DeadLetters::Show { id, data }) => show(&open(&data)?, &id).await,
+        Events::DeadLetters(DeadLetters::Show { id, data }) => {
+            // Before the directory is opened: wrong use leaves nothing behind.
+            let (source, offset) = parse_id(&id)?;
+            show(&open(&data)?, source, offset).await
+        }
     }
 }
 
@@ -104,14 +108,11 @@ async fn list(node: &Node, limit: usize) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn show(node: &Node, id: &str) -> Result<(), Exit> {
-    let (source, offset) = parse_id(id).ok_or_else(|| {
-        Exit::Usage(format!("{id:?} is no id; write TOPIC/PARTITION/OFFSET as `list` prints it"))
-    })?;
+async fn show(node: &Node, source: TopicPartition, offset: u64) -> Result<(), Exit> {
     let key = RowKey::DeadLetter(source, offset);
     let row = node.store.get(vec![key]).await.map_err(Exit::missing)?.pop().flatten();
     let Some(Value::DeadLetter(letter)) = row.map(|row| row.value) else {
-        return Err(Exit::No(format!("{id} is no dead letter")));
+        return Err(Exit::No(format!("{source}/{offset} is no dead letter")));
     };
     output::line(format_args!("reason  {}", letter.rejection.reason))?;
     output::line(format_args!("detail  {}", letter.rejection.detail))?;
@@ -128,11 +129,16 @@ async fn show(node: &Node, id: &str) -> Result<(), Exit> {
     output::line(format_args!("value   {:?}", String::from_utf8_lossy(&record.record.value)))
 }
 
-fn parse_id(id: &str) -> Option<(TopicPartition, u64)> {
-    let mut parts = id.split('/');
-    let name = parts.next()?;
-    let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name)?;
-    let partition = parts.next()?.parse().ok()?;
-    let offset = parts.next()?.parse().ok()?;
-    parts.next().is_none().then_some((TopicPartition { topic, partition }, offset))
+fn parse_id(id: &str) -> Result<(TopicPartition, u64), Exit> {
+    let read = || {
+        let mut parts = id.split('/');
+        let name = parts.next()?;
+        let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name)?;
+        let partition = parts.next()?.parse().ok()?;
+        let offset = parts.next()?.parse().ok()?;
+        parts.next().is_none().then_some((TopicPartition { topic, partition }, offset))
+    };
+    read().ok_or_else(|| {
+        Exit::Usage(format!("{id:?} is no id; write TOPIC/PARTITION/OFFSET as `list` prints it"))
+    })
 }

@@ -31,6 +31,7 @@ pub async fn run() -> Result<(), Exit> {
     let ops = Ops {
         registry: registry.clone(),
         log,
+        api: roles.api.clone(),
         consumer: Arc::new(RwLock::new(None)),
         caught_up: CancellationToken::new(),
         stop: CancellationToken::new(),

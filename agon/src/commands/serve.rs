@@ -72,7 +72,7 @@ impl Running {
         let consumer = node.consume(&options.limits, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));
         let caught_up = CancellationToken::new();
-        let ops = Ops { registry, log, api: api.clone(), consumer, caught_up, stop };
+        let ops = Ops { registry, log, api: roles.api.clone(), consumer, caught_up, stop };
         Ok(Running { node, roles, ops, password })
     }
 

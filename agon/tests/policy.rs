@@ -10,7 +10,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use support::{Server, add_user, expect, http, stdout};
 
-/XX
+/// What the contract says, written down a second time.
 const CONTRACT: &str = "
     GET  /api/v1/agents/{id}/history                        anyone
     GET  /api/v1/agents/{id}/ratings                        anyone
@@ -85,7 +85,6 @@ fn filled(path: &str) -> String {
 
 async fn define(server: &Server, token: &str) {
     let two = json!([{"agent": "ann", "placement": 1}, {"agent": "bob", "placement": 2}]);
-    let mut position = Value::Null;
     for (path, body) in [
         ("/environments", json!({"id": "e"})),
         (
@@ -100,12 +99,10 @@ async fn define(server: &Server, token: &str) {
     ] {
         let (status, answer) = server.post(&format!("/api/v1{path}"), token, &body).await;
         assert_eq!(status, 202, "{answer}");
-        position = answer["position"].clone();
-        let position = position.as_str().unwrap();
+        let position = answer["position"].as_str().unwrap();
         let (status, _) = server.get(&format!("/api/v1/benchmarks?min_position={position}")).await;
         assert_eq!(status, 200);
     }
-    assert!(position.is_string());
 }
 
 #[test]

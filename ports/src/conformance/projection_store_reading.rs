@@ -171,6 +171,7 @@ pub async fn pages_join_to_the_whole(mut fixture: impl ProjectionStoreFixture) {
                         break;
                     }
                     rows.extend(more);
+                    assert!(rows.len() <= expected.len(), "{prefix:?} {order:?} by {limit}");
                 }
                 assert!(rows == expected, "{prefix:?} {order:?} by {limit}");
             }

@@ -86,6 +86,25 @@ async fn with_the_store_away_stopping_ends_by_its_deadline_and_nothing_is_lost()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_flush_that_nobody_waits_for_is_not_written_later() {
+    let appends = matches(200);
+    let world = World::with(&appends).await;
+    let gate = Gate::new(world.store.clone());
+    gate.hold(true);
+    let life = world.start_over(tiny(), world.log.clone(), gate.clone()).await.unwrap();
+    until(|| gate.waiting() > 0).await;
+    match life.consumer.stop(Duration::from_millis(20)).await {
+        Err(ConsumerError::Deadline { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    let while_it_ends = Duration::from_millis(30);
+    tokio::time::sleep(while_it_ends).await;
+    gate.hold(false);
+    tokio::time::sleep(while_it_ends).await;
+    assert!(world.rows().await.is_empty(), "somebody else may own the partition by now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_stop_waits_for_a_store_that_comes_back_in_time() {
     let appends = matches(200);
     let world = World::with(&appends).await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agon_consumer::{Consumer, ConsumerConfig, ConsumerError};
 use agon_memory::{LogSettings, ManualClock, MemoryLog, MemoryStore};
@@ -108,9 +109,11 @@ impl Life {
     /// Waits until the first `count` of these records are stored.
     pub async fn wait_for(&self, appends: &[Append], count: usize) {
         let ends = ends(&appends[..count]);
+        let mut reached = self.consumer.reached();
         tokio::select! {
-            reached = self.consumer.reached_all(&ends) => assert!(reached),
+            reached = reached.wait_for(&ends) => assert!(reached),
             reason = self.consumer.failure() => panic!("a worker failed: {reason}"),
+            () = tokio::time::sleep(Duration::from_secs(60)) => panic!("{ends:?} never came"),
         }
     }
 
@@ -120,17 +123,6 @@ impl Life {
         let text = text.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
-    }
-}
-
-/// Waiting without holding a handle.
-trait ReachedAll {
-    async fn reached_all(&self, ends: &Assignment) -> bool;
-}
-
-impl ReachedAll for Consumer {
-    async fn reached_all(&self, ends: &Assignment) -> bool {
-        self.reached().wait_for(ends).await
     }
 }
 
@@ -262,6 +254,8 @@ pub struct Gate {
 #[derive(Default)]
 struct GateState {
     is_shut: AtomicBool,
+    is_held: AtomicBool,
+    waiting: AtomicU64,
     refused: AtomicU64,
     flushes: Mutex<Vec<Arc<Flush>>>,
 }
@@ -273,6 +267,16 @@ impl Gate {
 
     pub fn shut(&self, is_shut: bool) {
         self.shared.is_shut.store(is_shut, Ordering::SeqCst);
+    }
+
+    /// Lets flushes wait instead of answering them.
+    pub fn hold(&self, is_held: bool) {
+        self.shared.is_held.store(is_held, Ordering::SeqCst);
+    }
+
+    /// Flushes that had to wait.
+    pub fn waiting(&self) -> u64 {
+        self.shared.waiting.load(Ordering::SeqCst)
     }
 
     /// Flushes that were refused.
@@ -293,6 +297,10 @@ impl ProjectionStore for Gate {
             self.shared.refused.fetch_add(1, Ordering::SeqCst);
             return Err(PortError::later("flush", "the gate is shut"));
         }
+        if self.shared.is_held.load(Ordering::SeqCst) {
+            self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+            until(|| !self.shared.is_held.load(Ordering::SeqCst)).await;
+        }
         self.store.flush(Arc::clone(&flush)).await?;
         self.shared.flushes.lock().unwrap().push(flush);
         Ok(())
@@ -307,9 +315,12 @@ impl ProjectionStore for Gate {
     }
 }
 
-/// Comes back to a condition until it holds.
+/// Comes back to a condition until it holds. One that does not for a minute never will.
 pub async fn until(mut is_so: impl FnMut() -> bool) {
-    while !is_so() {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let holds = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), holds).await.expect("what was waited for");
 }

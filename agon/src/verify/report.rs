@@ -27,7 +27,7 @@ pub struct Report {
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What kind: `missing`, `unequal`, `unexpected`, `unreadable` or `log`.
+    /// What kind: `missing`, `unequal`, `unexpected` or `log`.
     pub kind: &'static str,
     /// In which table.
     pub table: &'static str,
@@ -53,11 +53,6 @@ impl Difference {
         Difference::new("unequal", &row.key, Some(stored), Some(format!("{:?}", row.value)))
     }
 
-    /// A stored row that decides how far to fold cannot be read.
-    pub fn unreadable(key: &RowKey, stored: &[u8]) -> Difference {
-        Difference::new("unreadable", key, Some(hex(stored)), None)
-    }
-
     /// A row is stored that the fold does not give.
     pub fn unexpected(table: Table, row: String) -> Difference {
         Difference { kind: "unexpected", table: table.name(), row, stored: None, expected: None }
@@ -68,7 +63,7 @@ impl Difference {
         Difference {
             kind: "log",
             table: Table::Progress.name(),
-            row: source.to_string(),
+            row: RowKey::Progress(source).to_string(),
             stored: Some(format!("folded through offset {applied}")),
             expected: Some(format!("the log ends at offset {end} (exclusive)")),
         }

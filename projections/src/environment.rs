@@ -1,7 +1,5 @@
 //! One environment: its definition and the ratings of its agents.
 
-use std::collections::HashMap;
-
 use agon_schema::event::{EnvironmentDefined, MatchFinished, Player};
 use agon_schema::rating::RatingSystem;
 use agon_schema::{AgentId, EnvironmentId};
@@ -13,6 +11,7 @@ use crate::rejection::{Reason, Rejection};
 use crate::row::{
     GameResult, Head, HeadDetail, HistoryRow, MatchPlayer, MatchRow, Rating, Row, RowKey, Value,
 };
+use crate::slots::Slots;
 
 /// What a match did to one player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,7 @@ pub struct Change {
 pub struct EnvironmentCell {
     id: EnvironmentId,
     head: Option<Head>,
-    // Only looked up, never walked: its order is chance.
-    slots: HashMap<AgentId, u32, foldhash::fast::RandomState>,
-    entrants: Vec<(AgentId, Rating)>,
+    ratings: Slots<Rating>,
     // Kept between matches so that rating one allocates nothing.
     standings: Vec<Standing>,
     after: Vec<i64>,
@@ -49,8 +46,7 @@ impl EnvironmentCell {
         EnvironmentCell {
             id,
             head: None,
-            slots: HashMap::default(),
-            entrants: Vec::new(),
+            ratings: Slots::default(),
             standings: Vec::new(),
             after: Vec::new(),
             changes: Vec::new(),
@@ -69,30 +65,30 @@ impl EnvironmentCell {
 
     /// Agents with at least one match.
     pub fn slots(&self) -> u32 {
-        self.entrants.len() as u32
+        self.ratings.len()
     }
 
     /// An agent's standing, if it has one.
     pub fn rating(&self, agent: &AgentId) -> Option<&Rating> {
-        self.slots.get(agent).map(|slot| &self.entrants[*slot as usize].1)
+        self.ratings.find(agent).map(|slot| self.ratings.value(slot))
     }
 
     /// The row of a slot.
     pub(crate) fn row(&self, slot: u32) -> Row {
-        let (agent, rating) = &self.entrants[slot as usize];
-        let key = RowKey::Entrant(self.key(), agent.clone());
-        Row { key, value: Value::Rating(*rating) }
+        let key = RowKey::Entrant(self.key(), self.ratings.id(slot).clone());
+        Row { key, value: Value::Rating(*self.ratings.value(slot)) }
     }
 
     /// Takes in one of its own rows.
     pub(crate) fn load(&mut self, row: Row) {
         match (row.key, row.value) {
             (RowKey::Head(_), Value::Head(head)) => self.head = Some(head),
-            (RowKey::Entrant(_, agent), Value::Rating(rating)) => {
-                let slot = self.entrants.len() as u32;
-                self.slots.insert(agent.clone(), slot);
-                self.entrants.push((agent, rating));
-            }
+            (RowKey::Entrant(_, agent), Value::Rating(rating)) => match self.ratings.find(&agent) {
+                Some(slot) => *self.ratings.value_mut(slot) = rating,
+                None => {
+                    self.ratings.add(agent, rating);
+                }
+            },
             _ => {}
         }
     }
@@ -135,16 +131,11 @@ impl EnvironmentCell {
         let RatingSystem::Elo(elo) = &definition.rating;
         let players = event.players.as_slice();
         for player in players {
-            let (slot, is_new) = match self.slots.get(&player.agent) {
-                Some(slot) => (*slot, false),
-                None => {
-                    let slot = self.entrants.len() as u32;
-                    self.slots.insert(player.agent.clone(), slot);
-                    self.entrants.push((player.agent.clone(), start(elo, offset, event)));
-                    (slot, true)
-                }
+            let (slot, is_new) = match self.ratings.find(&player.agent) {
+                Some(slot) => (slot, false),
+                None => (self.ratings.add(player.agent.clone(), start(elo, offset, event)), true),
             };
-            let rating = &self.entrants[slot as usize].1;
+            let rating = self.ratings.value(slot);
             self.standings.push(Standing {
                 rating_micros: rating.rating_micros,
                 games: rating.games,
@@ -162,7 +153,7 @@ impl EnvironmentCell {
         elo::rate(elo, &self.standings, &mut self.after);
         for (change, after_micros) in self.changes.iter_mut().zip(&self.after) {
             change.after_micros = *after_micros;
-            apply(&mut self.entrants[change.slot as usize].1, change, offset, event);
+            apply(self.ratings.value_mut(change.slot), change, offset, event);
         }
         head.applied = offset;
         head.counted += 1;

@@ -18,6 +18,7 @@ pub mod invariants;
 pub mod rejection;
 pub mod row;
 pub mod row_bytes;
+mod slots;
 pub mod stream;
 
 pub use cell::{CellKey, FOLD_VERSION, GENERATION};

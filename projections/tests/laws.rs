@@ -237,7 +237,10 @@ proptest! {
     }
 
     #[test]
-    fn other_cells_change_nothing(stories in prop::collection::vec(story(), 2..5), seed in any::<u64>()) {
+    fn other_cells_change_nothing(
+        stories in prop::collection::vec(story(), 2..5),
+        seed in any::<u64>(),
+    ) {
         let mut chance = Chance(seed);
         let mut left: Vec<std::vec::IntoIter<Event>> =
             stories.iter().map(|story| story.events().into_iter()).collect();

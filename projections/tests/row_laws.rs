@@ -183,7 +183,8 @@ proptest! {
             let start = prefix_bytes(&prefix);
             prop_assert!(key_bytes(&one).starts_with(&start));
             let is_own = prefixes(&other).contains(&prefix);
-            prop_assert_eq!(key_bytes(&other).starts_with(&start), is_own, "{} {:?}", other, prefix);
+            let starts = key_bytes(&other).starts_with(&start);
+            prop_assert_eq!(starts, is_own, "{} {:?}", other, prefix);
         }
     }
 

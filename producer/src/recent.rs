@@ -6,6 +6,17 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use agon_schema::{ContentHash, Identity, Position, TopicPartition};
 use tokio::sync::watch;
 
+/// What is claimed: an identity in the partition that its events are folded from. Other events
+/// than stream events have theirs in one alone; of a stream's, the fold tells those of different
+/// users apart, even under one id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The partition.
+    pub source: TopicPartition,
+    /// The identity in it.
+    pub identity: Identity,
+}
+
 /// Which call handed an identity in, and at which place of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -70,9 +81,9 @@ struct Entry {
 /// The recent identities.
 #[derive(Debug, Default)]
 pub struct Recent {
-    entries: HashMap<Identity, Entry>,
+    entries: HashMap<Key, Entry>,
     /// Those in the log, by partition, in the order of their offsets.
-    settled: BTreeMap<TopicPartition, VecDeque<(u64, Identity)>>,
+    settled: BTreeMap<TopicPartition, VecDeque<(u64, Key)>>,
     settled_count: usize,
     settled_max: usize,
     applied: BTreeMap<TopicPartition, u64>,
@@ -86,10 +97,10 @@ impl Recent {
     }
 
     /// Claims an identity, or says who has it.
-    pub fn claim(&mut self, identity: Identity, content: ContentHash, owner: Owner) -> Claim {
-        let Some(entry) = self.entries.get_mut(&identity) else {
+    pub fn claim(&mut self, key: Key, content: ContentHash, owner: Owner) -> Claim {
+        let Some(entry) = self.entries.get_mut(&key) else {
             let place = Place::Claimed { owner, is_queued: false, done: None };
-            self.entries.insert(identity, Entry { content, place });
+            self.entries.insert(key, Entry { content, place });
             return Claim::Yours;
         };
         match &mut entry.place {
@@ -105,42 +116,42 @@ impl Recent {
     }
 
     /// Gives a claim up, if this call still holds it and it is not in the queue.
-    pub fn release(&mut self, identity: Identity, call: u64) {
-        let is_held = self.entries.get(&identity).is_some_and(|entry| {
+    pub fn release(&mut self, key: Key, call: u64) {
+        let is_held = self.entries.get(&key).is_some_and(|entry| {
             matches!(&entry.place, Place::Claimed { owner, is_queued: false, .. }
                 if owner.call == call)
         });
         if is_held {
-            self.entries.remove(&identity);
+            self.entries.remove(&key);
         }
     }
 
     /// Notes that a claimed identity stands in the queue.
-    pub fn queued(&mut self, identity: Identity) {
+    pub fn queued(&mut self, key: Key) {
         if let Some(Entry { place: Place::Claimed { is_queued, .. }, .. }) =
-            self.entries.get_mut(&identity)
+            self.entries.get_mut(&key)
         {
             *is_queued = true;
         }
     }
 
     /// Gives up what was queued and could not be appended.
-    pub fn failed(&mut self, identity: Identity) {
-        if let Some(Entry { place: Place::Claimed { .. }, .. }) = self.entries.get(&identity) {
-            self.entries.remove(&identity);
+    pub fn failed(&mut self, key: Key) {
+        if let Some(Entry { place: Place::Claimed { .. }, .. }) = self.entries.get(&key) {
+            self.entries.remove(&key);
         }
     }
 
     /// Notes where a claimed identity stands now. Those of one partition come in the order of
     /// their offsets.
-    pub fn settle(&mut self, identity: Identity, position: Position) {
+    pub fn settle(&mut self, key: Key, position: Position) {
         if self.applied.get(&position.source).is_some_and(|applied| *applied >= position.offset) {
-            self.entries.remove(&identity);
+            self.entries.remove(&key);
             return;
         }
-        let Some(entry) = self.entries.get_mut(&identity) else { return };
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.place = Place::At(position);
-        self.settled.entry(position.source).or_default().push_back((position.offset, identity));
+        self.settled.entry(position.source).or_default().push_back((position.offset, key));
         self.settled_count += 1;
         while self.settled_count > self.settled_max {
             self.forget_one();
@@ -153,8 +164,8 @@ impl Recent {
         *known = (*known).max(applied);
         let Some(settled) = self.settled.get_mut(&source) else { return };
         while settled.front().is_some_and(|(offset, _)| *offset <= applied) {
-            if let Some((_, identity)) = settled.pop_front() {
-                self.entries.remove(&identity);
+            if let Some((_, key)) = settled.pop_front() {
+                self.entries.remove(&key);
                 self.settled_count -= 1;
             }
         }
@@ -162,8 +173,8 @@ impl Recent {
 
     /// Whether what is queued from now on by this call comes after this identity in the log: it
     /// is there, in the queue, or earlier in the same call.
-    pub fn precedes(&self, identity: Identity, owner: Owner) -> bool {
-        self.entries.get(&identity).is_some_and(|entry| match &entry.place {
+    pub fn precedes(&self, key: Key, owner: Owner) -> bool {
+        self.entries.get(&key).is_some_and(|entry| match &entry.place {
             Place::At(_) | Place::Claimed { is_queued: true, .. } => true,
             Place::Claimed { owner: other, .. } => {
                 other.call == owner.call && other.index < owner.index
@@ -174,8 +185,8 @@ impl Recent {
     /// Forgets the oldest of the partition that holds most.
     fn forget_one(&mut self) {
         let longest = self.settled.values_mut().max_by_key(|settled| settled.len());
-        if let Some((_, identity)) = longest.and_then(VecDeque::pop_front) {
-            self.entries.remove(&identity);
+        if let Some((_, key)) = longest.and_then(VecDeque::pop_front) {
+            self.entries.remove(&key);
         }
         self.settled_count = self.settled_count.saturating_sub(1);
     }
@@ -190,8 +201,8 @@ mod tests {
     const FIRST: ContentHash = ContentHash([1; 16]);
     const OTHER: ContentHash = ContentHash([2; 16]);
 
-    fn id(number: u8) -> Identity {
-        Identity([number; 16])
+    fn id(number: u8) -> Key {
+        Key { source: SOURCE, identity: Identity([number; 16]) }
     }
 
     fn at(offset: u64) -> Position {

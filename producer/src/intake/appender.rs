@@ -85,6 +85,12 @@ fn settle(shared: &Shared, pieces: Vec<Piece>, mut positions: &[Position]) {
             shared.metrics.appended(position.source.topic);
             state.recent.settle(*claim, *position);
         }
+        for definition in piece.definitions {
+            if state.appended.len() >= shared.config.definitions_max {
+                state.appended.clear();
+            }
+            state.appended.insert(definition);
+        }
         // Nobody listens when the caller has gone; the records are in the log all the same.
         let _ = piece.reply.send(Ok(own.to_vec()));
     }

@@ -10,7 +10,7 @@ use agon_ports::Append;
 use agon_projections::row::FirstSeen;
 use agon_projections::{Reason, Rejection};
 use agon_schema::record::RECORD_BYTES_MAX;
-use agon_schema::{Identity, Position};
+use agon_schema::{Event, Identity, Position};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use super::shared::{Claims, Piece, Places, Reply, Shared};
 use super::{OnConflict, Submitted};
 use crate::batch;
 use crate::judge::Sight;
-use crate::recent::{Claim, Done, Owner};
+use crate::recent::{Claim, Done, Key, Owner};
 
 /// What a round decided about a candidate.
 pub(crate) enum Decided {
@@ -33,7 +33,7 @@ pub(crate) enum Decided {
     /// The log holds its identity with other content.
     Conflict { first: Position },
     /// It goes into the log to become a dead letter, under a claim of its refusal.
-    Keep { first: Position, refusal: Identity },
+    Keep { first: Position, refusal: Key },
     /// Nothing is appended.
     Done(Submitted),
     /// Someone else is handing it in.
@@ -64,7 +64,7 @@ pub(crate) struct Round {
 /// What goes into the log, the claim it goes under, and whom it conflicts with.
 struct Taken {
     candidate: Candidate,
-    claim: Identity,
+    claim: Key,
     first: Option<Position>,
 }
 
@@ -114,7 +114,7 @@ impl Call {
         since: Option<u64>,
     ) -> Result<(Claims, u64, Vec<Decided>), IntakeError> {
         let shared = Arc::clone(&self.shared);
-        let mut claims = Claims { shared, call: self.number, identities: Vec::new() };
+        let mut claims = Claims { shared, call: self.number, keys: Vec::new() };
         let mut state = self.shared.state();
         let since = since.unwrap_or(state.failures);
         if since != state.failures {
@@ -128,10 +128,10 @@ impl Call {
                 continue;
             }
             let owner = Owner { call: self.number, index: candidate.index };
-            let claim = state.recent.claim(candidate.identity, candidate.content, owner);
+            let claim = state.recent.claim(candidate.key, candidate.content, owner);
             decided.push(match claim {
                 Claim::Yours => {
-                    claims.identities.push(candidate.identity);
+                    claims.keys.push(candidate.key);
                     Decided::Open
                 }
                 Claim::Known { content, position } => {
@@ -158,9 +158,7 @@ impl Call {
         for (candidate, decided) in candidates.into_iter().zip(decided) {
             let index = candidate.index;
             match decided {
-                Decided::Take => {
-                    taken.push(Taken { claim: candidate.identity, candidate, first: None })
-                }
+                Decided::Take => taken.push(Taken { claim: candidate.key, candidate, first: None }),
                 Decided::Keep { first, refusal } => {
                     taken.push(Taken { claim: refusal, candidate, first: Some(first) });
                 }
@@ -185,8 +183,8 @@ impl Call {
         for cut in cuts {
             let piece_bytes = bytes[cut.clone()].iter().sum();
             let (piece, queued, reply) = self.piece(taken.by_ref().take(cut.len()), piece_bytes);
-            for identity in &piece.claims {
-                state.recent.queued(*identity);
+            for key in &piece.claims {
+                state.recent.queued(*key);
             }
             state.queue.push_back(piece);
             round.queued.push((queued, reply));
@@ -208,6 +206,7 @@ impl Call {
         let mut piece = Piece {
             appends: Vec::new(),
             claims: Vec::new(),
+            definitions: Vec::new(),
             bytes,
             queued_at: Instant::now(),
             reply,
@@ -216,6 +215,9 @@ impl Call {
         for Taken { candidate, claim, first } in taken {
             queued.push(Queued { index: candidate.index, id: candidate.id, first });
             piece.claims.push(claim);
+            if is_definition(&self.entries[candidate.index]) && first.is_none() {
+                piece.definitions.push(claim);
+            }
             piece.appends.push(Append { target: candidate.source, record: candidate.record });
         }
         (piece, queued, answered)
@@ -288,6 +290,10 @@ pub(crate) fn seen_before(candidate: &Candidate, first: FirstSeen) -> Decided {
         true => Decided::Done(Submitted::Duplicate { id: candidate.id, position }),
         false => Decided::Conflict { first: position },
     }
+}
+
+fn is_definition(entry: &Entry) -> bool {
+    matches!(entry, Entry::Event(Event::EnvironmentDefined(_) | Event::BenchmarkDefined(_)))
 }
 
 fn candidates(

@@ -6,6 +6,7 @@ use agon_schema::codec::encode_malformed_change;
 use agon_schema::{ContentHash, Event, Identity, NaturalId, Record, Topic, TopicPartition, encode};
 
 use crate::judge;
+use crate::recent::Key;
 
 /// What is handed in.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +22,7 @@ pub(crate) struct Candidate {
     /// Its place in the call.
     pub index: usize,
     /// By what it is known again: its identity, or the mark of what is no event.
-    pub identity: Identity,
+    pub key: Key,
     /// Its `ce_id`.
     pub id: Identity,
     pub content: ContentHash,
@@ -39,7 +40,7 @@ impl Candidate {
                 let identity = event.identity();
                 Candidate {
                     index,
-                    identity,
+                    key: Key { source, identity },
                     id: identity,
                     // The value is the event's canonical bytes.
                     content: ContentHash::of_bytes(&record.value),
@@ -56,7 +57,7 @@ impl Candidate {
                 let id = id.and_then(|id| id.parse::<uuid::Uuid>().ok()).unwrap_or_default();
                 Candidate {
                     index,
-                    identity: Identity(mark.0),
+                    key: Key { source, identity: Identity(mark.0) },
                     id: Identity(id.into_bytes()),
                     content: mark,
                     cell: CellKey::Stream(source.partition),

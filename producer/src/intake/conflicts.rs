@@ -9,7 +9,7 @@ use super::call::{Call, Decided};
 use super::candidate::Candidate;
 use super::shared::Claims;
 use super::{OnConflict, Submitted};
-use crate::recent::{Claim, Owner};
+use crate::recent::{Claim, Key, Owner};
 
 /// Decides about every conflict.
 pub(crate) async fn judge_conflicts(
@@ -52,11 +52,11 @@ fn claim_refusals(
             continue;
         }
         let mark = refusal_mark(&candidate.record);
-        let refusal = Identity(mark.0);
+        let refusal = Key { source: candidate.source, identity: Identity(mark.0) };
         let owner = Owner { call: call.number, index: candidate.index };
         *decided = match state.recent.claim(refusal, mark, owner) {
             Claim::Yours => {
-                claims.identities.push(refusal);
+                claims.keys.push(refusal);
                 numbers.push(number);
                 keys.push(RowKey::Refusal(candidate.source, mark));
                 Decided::Keep { first, refusal }

@@ -14,7 +14,7 @@ use super::candidate::{Candidate, Entry, definition_of, submission_of};
 use super::shared::{Claims, Shared, State};
 use super::view::{Asked, View};
 use crate::judge::{Definition, Sight, Verdict, judge};
-use crate::recent::Owner;
+use crate::recent::{Key, Owner};
 
 /// Looks at everything that is open, in the order of the call, and answers the partitions of what
 /// stays open. With any other than fresh sight nothing does.
@@ -50,15 +50,15 @@ pub(crate) async fn judge_all(
             Decided::Take => {}
             _ => {
                 // At once, so that what comes later in the call does not build upon it.
-                state.recent.release(candidate.identity, call.number);
-                released.push(candidate.identity);
+                state.recent.release(candidate.key, call.number);
+                released.push(candidate.key);
             }
         }
     }
     drop(state);
     if !released.is_empty() {
         released.sort_unstable();
-        claims.identities.retain(|identity| released.binary_search(identity).is_err());
+        claims.keys.retain(|key| released.binary_search(key).is_err());
     }
     unsure
 }
@@ -93,7 +93,7 @@ fn decide(call: &Call, candidate: &Candidate, view: &View, state: &State, sight:
     let definition = definition(candidate, view, state, owner);
     let has_submission = submission_of(event).is_none_or(|(id, identity)| {
         view.submissions.contains(&(candidate.cell.clone(), id.clone()))
-            || state.recent.precedes(identity, owner)
+            || state.recent.precedes(Key { source: candidate.source, identity }, owner)
     });
     match judge(event, definition, has_submission, sight) {
         Verdict::Take => Decided::Take,
@@ -115,8 +115,10 @@ fn definition<'a>(
         Some(HeadDetail::Environment(_)) => Definition::Environment,
         Some(HeadDetail::Benchmark(defined)) => Definition::Benchmark(defined),
         Some(HeadDetail::Stream(_)) | None => {
-            let precedes = definition_of(&candidate.cell)
-                .is_some_and(|identity| state.recent.precedes(identity, owner));
+            let precedes = definition_of(&candidate.cell).is_some_and(|identity| {
+                let key = Key { source: candidate.source, identity };
+                state.appended.contains(&key) || state.recent.precedes(key, owner)
+            });
             if precedes { Definition::Before } else { Definition::Unseen }
         }
     }

@@ -1,12 +1,12 @@
 //! What all parts of the intake share: the queue, the recent identities, and the places in use.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agon_ports::{Append, Clock, EventLog, PortError, ProjectionStore};
 use agon_projections::CellKey;
 use agon_projections::row::HeadDetail;
-use agon_schema::{Identity, Position, TopicPartition};
+use agon_schema::{Position, TopicPartition};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::error::IntakeError;
 use super::metrics::IntakeMetrics;
 use super::progress::Progress;
 use crate::batch::Size;
-use crate::recent::Recent;
+use crate::recent::{Key, Recent};
 
 /// What the appender answers for a piece: the positions of its records in their order.
 pub(crate) type Reply = Result<Vec<Position>, IntakeError>;
@@ -24,7 +24,9 @@ pub(crate) type Reply = Result<Vec<Position>, IntakeError>;
 pub(crate) struct Piece {
     pub appends: Vec<Append>,
     /// The claim of each record.
-    pub claims: Vec<Identity>,
+    pub claims: Vec<Key>,
+    /// Those that are definitions.
+    pub definitions: Vec<Key>,
     pub bytes: usize,
     pub queued_at: Instant,
     pub reply: oneshot::Sender<Reply>,
@@ -44,6 +46,9 @@ pub(crate) struct State {
     pub queue: VecDeque<Piece>,
     /// Definitions that the store has; they never change.
     pub definitions: HashMap<CellKey, HeadDetail>,
+    /// Definitions that were appended here, which the store may not have yet. What is recent is
+    /// forgotten when much follows; these are needed for as long as anything follows.
+    pub appended: HashSet<Key>,
     /// Appends that failed so far. Each took the whole queue with it, so what was judged before
     /// it may stand on something that is not in the log.
     pub failures: u64,
@@ -84,6 +89,7 @@ impl Shared {
             recent: Recent::new(config.recent_max),
             queue: VecDeque::new(),
             definitions: HashMap::new(),
+            appended: HashSet::new(),
             failures: 0,
             is_closed: false,
             calls: 0,
@@ -166,8 +172,8 @@ impl Shared {
         state.failures += 1;
         let queued = std::mem::take(&mut state.queue);
         for piece in pieces.into_iter().chain(queued) {
-            for identity in &piece.claims {
-                state.recent.failed(*identity);
+            for key in &piece.claims {
+                state.recent.failed(*key);
             }
             // Nobody listens when the caller has gone.
             let _ = piece.reply.send(Err(error.clone()));
@@ -196,17 +202,17 @@ impl Drop for Places {
 pub(crate) struct Claims {
     pub shared: Arc<Shared>,
     pub call: u64,
-    pub identities: Vec<Identity>,
+    pub keys: Vec<Key>,
 }
 
 impl Drop for Claims {
     fn drop(&mut self) {
-        if self.identities.is_empty() {
+        if self.keys.is_empty() {
             return;
         }
         let mut state = self.shared.state();
-        for identity in &self.identities {
-            state.recent.release(*identity, self.call);
+        for key in &self.keys {
+            state.recent.release(*key, self.call);
         }
     }
 }

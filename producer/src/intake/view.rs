@@ -70,7 +70,7 @@ fn keys(asked: &[Asked<'_>]) -> (Vec<RowKey>, Vec<usize>) {
         places.push(candidate.index);
         let cell = || candidate.cell.clone();
         keys.push(match entry {
-            Entry::Event(_) => RowKey::FirstSeen(cell(), candidate.identity),
+            Entry::Event(_) => RowKey::FirstSeen(cell(), candidate.key.identity),
             Entry::MalformedChange(_) => RowKey::Refusal(candidate.source, candidate.content),
         });
         let Entry::Event(event) = entry else { continue };

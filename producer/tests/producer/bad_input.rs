@@ -120,6 +120,7 @@ async fn bad_definitions_submissions_and_scores() {
             .status,
         202
     );
+    site.world.folder.fold().await;
     let check = async |path: &str, body: &str, status, code, pointer| {
         check(&site, &format!("/api/v1{path}"), body.as_bytes(), (status, code, pointer)).await;
     };
@@ -127,14 +128,8 @@ async fn bad_definitions_submissions_and_scores() {
     check(e, r#"{"id":"a b"}"#, 422, "invalid_field", "/id").await;
     check(e, r#"{"id":"x","rating":{"system":"glicko"}}"#, 422, "invalid_field", "/rating/system")
         .await;
-    check(
-        e,
-        r#"{"id":"x","rating":{"system":"elo","k":-1}}"#,
-        422,
-        "invalid_field",
-        "/rating/k",
-    )
-    .await;
+    check(e, r#"{"id":"x","rating":{"system":"elo","k":-1}}"#, 422, "invalid_field", "/rating/k")
+        .await;
     check(e, r#"{"id":"x","rating":{"system":"elo","kk":1}}"#, 400, "unknown_field", "/rating/kk")
         .await;
     check(e, r#"{"id":"e","rating":{"system":"elo","k":16}}"#, 409, "conflicting_duplicate", "")

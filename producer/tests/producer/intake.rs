@@ -220,3 +220,26 @@ async fn a_call_larger_than_the_queue_says_so() {
     assert!(matches!(error, IntakeError::TooMuch { bytes_max: 100, .. }), "{error}");
     assert!((world.sample("agon_intake_refused_total{code=\"body_too_large\"}") - 1.0).abs() < 0.1);
 }
+
+/// As the fold has it: two users stand in two partitions, and each is a stream of its own.
+#[tokio::test]
+async fn changes_of_two_users_under_one_id_are_two() {
+    let mut world = World::new();
+    let change = |user: &str| {
+        let json = format!(
+            r#"{{"meta":{{"dt":"2026-01-01","id":"x"}},"user":"{user}","server_name":"s"}}"#
+        );
+        match agon_schema::wikimedia::parse(json.as_bytes()).unwrap() {
+            agon_schema::wikimedia::Line::Change(change) => {
+                agon_schema::Event::RecentChange(change)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let all = || vec![change("ann"), change("bob"), change("ann")];
+    assert_eq!(world.submit(all(), Keep).await, ["+", "+", "="]);
+    world.folder.fold().await;
+    tokio::task::yield_now().await;
+    assert_eq!(world.submit(all(), Keep).await, ["=", "=", "="]);
+    assert_eq!(world.folder.counts().counted, 2);
+}

@@ -6,9 +6,10 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -46,12 +47,15 @@ struct Noted {
     began: Instant,
     /// Milliseconds since `began`, times four, plus the phase.
     state: AtomicU64,
+    /// Whether the client may still be sending a body that nobody reads any more.
+    unread: AtomicBool,
 }
 
 impl Phase {
     /// A new connection, which owes a head.
     pub fn new() -> Phase {
-        Phase(Arc::new(Noted { began: Instant::now(), state: AtomicU64::new(HEAD) }))
+        let (state, unread) = (AtomicU64::new(HEAD), AtomicBool::new(false));
+        Phase(Arc::new(Noted { began: Instant::now(), state, unread }))
     }
 
     /// A request's head is there. Until the guard is dropped, the connection is busy.
@@ -93,6 +97,46 @@ impl Phase {
     }
 }
 
+/// A request's body that notes whether it was read to its end.
+pub(crate) struct NotedBody<B> {
+    body: B,
+    phase: Phase,
+}
+
+impl<B: HttpBody + Unpin> NotedBody<B> {
+    pub fn new(body: B, phase: Phase) -> NotedBody<B> {
+        let noted = NotedBody { body, phase };
+        noted.note(noted.body.is_end_stream());
+        noted
+    }
+
+    fn note(&self, is_read: bool) {
+        self.phase.0.unread.store(!is_read, Ordering::Release);
+    }
+}
+
+impl<B: HttpBody + Unpin> HttpBody for NotedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.note(frame.is_none() || self.body.is_end_stream());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Lives as long as a request and its answer.
 #[derive(Debug)]
 pub(crate) struct BusyGuard(Phase);
@@ -103,17 +147,28 @@ impl Drop for BusyGuard {
     }
 }
 
+/// How long a client may go on sending what nobody reads, after it was answered.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
 /// A socket that notes what comes, and gives up when nobody reads.
 pub(crate) struct TimedSocket {
     socket: TcpStream,
     phase: Phase,
     write_max: Duration,
     write_alarm: Option<Pin<Box<Sleep>>>,
+    /// Set once our side is closed and the rest of a refused body is let pass.
+    linger_alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl TimedSocket {
     pub fn new(socket: TcpStream, phase: Phase, patience: Patience) -> TimedSocket {
-        TimedSocket { socket, phase, write_max: patience.write, write_alarm: None }
+        TimedSocket {
+            socket,
+            phase,
+            write_max: patience.write,
+            write_alarm: None,
+            linger_alarm: None,
+        }
     }
 
     /// Bytes went out, or did not.
@@ -133,6 +188,24 @@ impl TimedSocket {
         ready!(alarm.as_mut().poll(cx));
         let reason = "the answer was not read in time";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
+    }
+
+    /// Reads and drops what still comes, until the client closes or its time is up: closing on
+    /// unread bytes resets the connection, and takes back the answer that says what was wrong.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let alarm = self
+            .linger_alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + LINGER_MAX)));
+        let mut dropped = [MaybeUninit::uninit(); 4096];
+        // The alarm is looked at in each round, so that a fast client has no more time.
+        while alarm.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::uninit(&mut dropped);
+            match ready!(Pin::new(&mut self.socket).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
 
@@ -179,7 +252,14 @@ impl AsyncWrite for TimedSocket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger_alarm.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        if this.phase.0.unread.load(Ordering::Acquire) {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::code::Code;
-use crate::connection::{BusyBody, Patience, Phase, TimedSocket};
+use crate::connection::{BusyBody, NotedBody, Patience, Phase, TimedSocket};
 use crate::crowd::{Crowd, Place};
 use crate::problem::Problem;
 use crate::request::Peer;
@@ -191,6 +191,7 @@ impl Server {
         let service = service_fn(move |mut request: Request<Incoming>| {
             let busy = phase.busy();
             request.extensions_mut().insert(Peer(peer));
+            let request = request.map(|body| NotedBody::new(body, phase.clone()));
             let answer = router.clone().call(request);
             async move {
                 let response = answer.await?;

@@ -191,6 +191,16 @@ async fn bodies_over_the_limit_and_bodies_that_do_not_come() {
     let answer = server.exchange(announced).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 
+    // Who sends everything before looking at the answer still finds it.
+    let mut eager = server.connect().await;
+    let bytes = 8 << 20;
+    eager.send(format!("POST /echo HTTP/1.1\r\n{head}content-length: {bytes}\r\n\r\n")).await;
+    for _ in 0..8 {
+        eager.send(" ".repeat(bytes / 8)).await;
+    }
+    let answer = eager.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+
     let mut endless = server.connect().await;
     endless.send(format!("POST /echo HTTP/1.1\r\n{head}transfer-encoding: chunked\r\n\r\n")).await;
     let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));

@@ -1,8 +1,6 @@
 //! The JSON that people send and read. Unknown fields are refused; what is read becomes an event
 //! or an [`Invalid`] that names the field.
 
-mod object;
-
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +33,7 @@ pub struct EnvironmentBody {
     /// Elo with its defaults when absent.
     #[serde(
         default,
-        deserialize_with = "object::optional",
+        deserialize_with = "crate::object::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub rating: Option<RatingBody>,
@@ -66,7 +64,7 @@ pub enum KBody {
     /// The same for everyone.
     Constant(f64),
     /// `[{"below_games":10,"k":40},{"k":24}]`.
-    Steps(#[serde(deserialize_with = "object::list")] Vec<KStepBody>),
+    Steps(#[serde(deserialize_with = "crate::object::list")] Vec<KStepBody>),
 }
 
 /// One step of K.
@@ -174,7 +172,7 @@ pub struct MatchBody {
     /// When; the intake's time when absent.
     pub occurred_at: Option<String>,
     /// 2 to 64, each once.
-    #[serde(deserialize_with = "object::list")]
+    #[serde(deserialize_with = "crate::object::list")]
     pub players: Vec<PlayerBody>,
     /// Any JSON object of at most 4,096 bytes.
     pub context: Option<Box<RawValue>>,

@@ -11,6 +11,7 @@ pub mod event;
 pub mod identity;
 pub mod ids;
 pub mod json;
+mod object;
 pub mod rating;
 pub mod record;
 pub mod time;

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::event::RecentChange;
 use crate::ids::NaturalId;
+use crate::object::Object;
 use crate::time::Timestamp;
 
 /// What a line of the stream is.
@@ -19,6 +20,7 @@ pub enum Line {
 
 #[derive(Deserialize)]
 struct Raw {
+    #[serde(deserialize_with = "crate::object::required")]
     meta: Meta,
     user: Option<String>,
     bot: Option<bool>,
@@ -28,6 +30,7 @@ struct Raw {
     title: Option<String>,
     namespace: Option<i64>,
     minor: Option<bool>,
+    #[serde(default, deserialize_with = "crate::object::optional")]
     length: Option<Length>,
     wiki: Option<String>,
 }
@@ -50,7 +53,8 @@ struct Length {
 /// # Errors
 /// No JSON object, a required field missing, a field of the wrong type, a text over its limit.
 pub fn parse(json: &[u8]) -> Result<Line, String> {
-    let raw: Raw = serde_json::from_slice(json).map_err(|error| reason(&error))?;
+    let Object(raw) =
+        serde_json::from_slice::<Object<Raw>>(json).map_err(|error| reason(&error))?;
     if raw.meta.domain.as_deref() == Some("canary") {
         return Ok(Line::Canary);
     }
@@ -94,5 +98,23 @@ pub fn id_of_bytes(line: &[u8]) -> NaturalId {
     match NaturalId::new(uuid.to_string()) {
         Ok(id) => id,
         Err(_) => unreachable!("a UUID's text is an id"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_not_read_as_objects() {
+        let good = br#"{"meta":{"dt":"2020-02-02T13:05:06Z"},"length":{"old":1,"new":2}}"#;
+        assert!(matches!(parse(good), Ok(Line::Change(_))));
+        for bad in [
+            r#"{"meta":["2020-02-02T13:05:06Z","x",null]}"#,
+            r#"{"meta":{"dt":"2020-02-02T13:05:06Z"},"length":[1,2]}"#,
+            r#"[{"dt":"2020-02-02T13:05:06Z"},null,null,null,null,null,null,null,null,null]"#,
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }

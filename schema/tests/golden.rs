@@ -40,6 +40,24 @@ fn player(agent: &str, placement: u32, score: Option<f64>, home: bool) -> Player
     Player { agent: AgentId::new(agent).unwrap(), placement, score, home }
 }
 
+/// A change with every field set.
+fn recent_change() -> RecentChange {
+    RecentChange {
+        id: natural("b03928dd-fdda-411c-94a1-63977d990b31"),
+        occurred_at: "2025-08-29T06:45:17.001Z".parse::<Timestamp>().unwrap(),
+        user: Some("Example".into()),
+        bot: Some(false),
+        server_name: Some("en.wikipedia.org".into()),
+        change_type: Some("edit".into()),
+        title: Some("Sandbox".into()),
+        namespace: Some(-1),
+        minor: Some(true),
+        length_old_bytes: Some(10),
+        length_new_bytes: Some(12),
+        wiki: Some("enwiki".into()),
+    }
+}
+
 /// One event of each type, with every field set.
 fn examples() -> Vec<(&'static str, Event)> {
     let metrics = || Metrics::new([("accuracy".to_owned(), 0.91), ("cost".to_owned(), 12.5)]);
@@ -62,20 +80,6 @@ fn examples() -> Vec<(&'static str, Event)> {
         .unwrap(),
         occurred: at("2026-11-21T10:00:00.000001Z"),
         context: Some(Context::new(r#"{"round":"final"}"#).unwrap()),
-    };
-    let change = RecentChange {
-        id: natural("b03928dd-fdda-411c-94a1-63977d990b31"),
-        occurred_at: "2025-08-29T06:45:17.001Z".parse::<Timestamp>().unwrap(),
-        user: Some("Example".into()),
-        bot: Some(false),
-        server_name: Some("en.wikipedia.org".into()),
-        change_type: Some("edit".into()),
-        title: Some("Sandbox".into()),
-        namespace: Some(-1),
-        minor: Some(true),
-        length_old_bytes: Some(10),
-        length_new_bytes: Some(12),
-        wiki: Some("enwiki".into()),
     };
     vec![
         ("environment_defined", Event::EnvironmentDefined(environment)),
@@ -112,7 +116,7 @@ fn examples() -> Vec<(&'static str, Event)> {
                 occurred: at("2026-11-21"),
             }),
         ),
-        ("recent_change_observed", Event::RecentChange(change)),
+        ("recent_change_observed", Event::RecentChange(recent_change())),
     ]
 }
 

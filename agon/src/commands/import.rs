@@ -119,7 +119,11 @@ fn conclude(report: &ImportReport, is_dry: bool) -> Result<(), Exit> {
     if *unnamed > 0 {
         output::say(format_args!("and {unnamed} more refused lines"));
     }
-    let done = if is_dry { "would be appended" } else { "appended" };
+    // A dry run appends nothing; what is left would be new, unless the log has it already.
+    let (appended, done) = match is_dry {
+        true => (read - duplicates - refused - skipped, "good"),
+        false => (*appended, "appended"),
+    };
     let skipped = match skipped {
         0 => String::new(),
         count => format!(", {count} test events of the platform skipped"),

@@ -1,4 +1,4 @@
-//! Objects inside bodies. A derived struct is read from an array too, by the order of its fields,
+//! JSON objects as objects. A derived struct is read from an array too, by the order of its fields,
 //! which no field name would guard; here it is read from an object or refused.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 /// A value that only an object gives.
-struct Object<T>(T);
+pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
@@ -31,7 +31,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 }
 
 /// For `deserialize_with`: an object, or null; an absent field is the caller's `default`.
-pub(super) fn optional<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(crate) fn optional<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
@@ -40,8 +40,17 @@ where
     Ok(read.map(|Object(value)| value))
 }
 
+/// For `deserialize_with`: an object.
+pub(crate) fn required<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Object::deserialize(deserializer).map(|Object(value)| value)
+}
+
 /// For `deserialize_with`: an array of objects.
-pub(super) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub(crate) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,

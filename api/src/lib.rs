@@ -19,8 +19,12 @@ mod routes;
 pub use api::{Api, Readiness};
 pub use body::leaderboard::{BoardError, leaderboard_body};
 pub use body::query::{BoardQuery, LIMIT_DEFAULT, LIMIT_MAX, SPAN_DEFAULT, SPAN_MAX, Window};
+pub use body::records::{
+    RECORDS_MAX, VALUE_BYTES_MAX, dead_letter_body, dead_letter_cursor, dead_letters_body,
+    events_body, parse_record_id, record_id,
+};
 pub use body::stats::{StatsSum, stats_body};
 pub use config::{ApiConfig, LogIdentity};
 pub use cursor::BadCursor;
 pub use held::view::StreamCounts;
-pub use routes::routes;
+pub use routes::{event_routes, routes};

@@ -4,6 +4,7 @@ pub(crate) mod definitions;
 pub(crate) mod entry;
 pub(crate) mod leaderboard;
 pub(crate) mod query;
+pub(crate) mod records;
 pub(crate) mod rows;
 pub(crate) mod stats;
 

@@ -1,16 +1,22 @@
-//! What is served, each with who may. All of it is open but the statistics of the stream.
+//! What is served, each with who may. All of it is open but the statistics of the stream, and
+//! records as they are, which are for operators.
 
 mod agents;
 mod boards;
 mod leaderboard;
 mod matches;
 mod read;
+mod records;
 mod stats;
 
-use agon_edge::{Route, Routes, Who};
+use std::sync::Arc;
+
+use agon_edge::{Role, Route, Routes, Who};
+use agon_ports::EventLog;
 use axum::http::Method;
 
 use crate::api::Api;
+use records::Records;
 
 /// The routes of the read side, to be merged with those of others.
 pub fn routes(api: Api) -> Routes {
@@ -28,4 +34,15 @@ pub fn routes(api: Api) -> Routes {
         .add(get("/agents/{id}/ratings"), agents::ratings)
         .add(get("/agents/{id}/history"), agents::history)
         .with_state(api)
+}
+
+/// Records and dead letters for operators, to be merged with the other routes. They read the log
+/// itself.
+pub fn event_routes(api: Api, log: Arc<dyn EventLog>) -> Routes {
+    let get = |path| Route::new(Method::GET, path, Who::Role(Role::Operator));
+    Routes::new()
+        .add(get("/events"), records::list)
+        .add(get("/dead-letters"), records::dead_letters)
+        .add(get("/dead-letters/{id}"), records::dead_letter)
+        .with_state(Records { api, log })
 }

@@ -149,6 +149,10 @@ pub(crate) fn is_shown(offset: u64, applied: Applied) -> bool {
 
 /// 200 with the value and its tag, or 304.
 pub(crate) fn answer(headers: &HeaderMap, value: &impl Serialize) -> Response {
-    let body = to_json(value);
+    answer_body(headers, to_json(value))
+}
+
+/// The same of a body that is JSON already.
+pub(crate) fn answer_body(headers: &HeaderMap, body: Vec<u8>) -> Response {
     ETag::of_bytes(&body).answer(headers, JSON, Bytes::from(body))
 }

@@ -12,5 +12,6 @@ mod loading;
 mod matches;
 mod paging;
 mod positions;
+mod records;
 mod site;
 mod stats;

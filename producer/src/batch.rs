@@ -153,7 +153,8 @@ mod tests {
         fn a_batch_is_the_longest_start_that_fits(
             queue in prop::collection::vec((1_usize..3, 1_usize..150), 1..20),
         ) {
-            let sizes = queue.iter().map(|(records, bytes)| Size { records: *records, bytes: *bytes });
+            let size = |piece: &(usize, usize)| Size { records: piece.0, bytes: piece.1 };
+            let sizes = queue.iter().map(size);
             let Cut::Take(taken) = cut(sizes, LIMITS.age_max, false, &LIMITS) else {
                 return Err(TestCaseError::fail("an old queue is not taken"));
             };

@@ -166,7 +166,7 @@ impl IntakeSink {
                     None => "it is a dead letter already",
                 };
                 Fate::Refused(format!(
-                    "conflicting_duplicate: position {first} has other content under this id; {kept}"
+                    "conflicting_duplicate: position {first} holds other content of this id; {kept}"
                 ))
             }
             Submitted::Refused { rejection, .. } => {

@@ -19,7 +19,8 @@ pub enum IntakeError {
     },
     /// More than the intake ever takes at once.
     #[error(
-        "take {records} events of {bytes} bytes at once: at most {records_max} events and {bytes_max} bytes are allowed; send fewer"
+        "take {records} events of {bytes} bytes at once: at most {records_max} events and \
+         {bytes_max} bytes are allowed; send fewer"
     )]
     TooMuch {
         /// Events of the call.

@@ -95,6 +95,6 @@ pub fn shared(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    writeln!(std::io::stderr(), "skipped: {} is not there", path.display()).unwrap();
+    eprintln!("skipped: {} is not there", path.display());
     None
 }

@@ -47,7 +47,8 @@ async fn every_kind_of_body_is_written_and_counts() {
         ),
         (
             "/submissions",
-            r#"{"submission_id":"s","benchmark":"b","agent":"a","artifact":"oci://x","metrics":{}}"#,
+            r#"{"submission_id":"s","benchmark":"b","agent":"a",
+                "artifact":"oci://x","metrics":{}}"#,
         ),
         ("/api/v1/submissions", r#"{"benchmark":"b","agent":"a","metrics":{"m":0.91,"n":1e-7}}"#),
         (

@@ -1,5 +1,5 @@
 //! The write side on memory adapters: intake, HTTP routes and imports.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bad_input;
 mod faults;

@@ -113,9 +113,9 @@ pub const MATCHES: &str = "/api/v1/matches";
 
 /// A match of environment `e` with this id and winner.
 pub fn match_body(id: &str, winner: &str) -> String {
-    format!(
-        r#"{{"match_id":"{id}","environment":"e","players":[{{"agent":"{winner}","placement":1}},{{"agent":"loser","placement":2}}]}}"#
-    )
+    let players =
+        format!(r#"[{{"agent":"{winner}","placement":1}},{{"agent":"loser","placement":2}}]"#);
+    format!(r#"{{"match_id":"{id}","environment":"e","players":{players}}}"#)
 }
 
 /// The same without an id.

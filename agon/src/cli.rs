@@ -283,10 +283,10 @@ pub enum Events {
     /// The newest records of the log, oldest first.
     Tail {
         #[command(flatten)]
-        data: Data,
-        /// Records at most.
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
+        source: Source,
+        /// Records at most, from 1 to 1,000.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
     },
     /// Records that do not count, and why.
     #[command(subcommand)]
@@ -298,7 +298,7 @@ pub enum DeadLetters {
     /// All of them, one a line.
     List {
         #[command(flatten)]
-        data: Data,
+        source: Source,
         /// Lines at most.
         #[arg(long, default_value_t = 1000)]
         limit: usize,
@@ -308,7 +308,7 @@ pub enum DeadLetters {
         /// Its id, as `list` prints it: TOPIC/PARTITION/OFFSET.
         id: String,
         #[command(flatten)]
-        data: Data,
+        source: Source,
     },
 }
 

@@ -78,6 +78,7 @@ impl Roles {
     pub fn routes(&self, ops: Ops, with_metrics: bool) -> Routes {
         agon_producer::routes::routes(self.intake.clone())
             .merge(agon_api::routes(self.api.clone()))
+            .merge(agon_api::event_routes(self.api.clone(), Arc::clone(&ops.log)))
             .merge(login::routes(Arc::clone(&self.auth)))
             .merge(ops::routes(ops, with_metrics))
     }

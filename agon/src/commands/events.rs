@@ -1,144 +1,173 @@
-//! `agon events`: records and dead letters, as they are.
+//! `agon events`: records and dead letters as they are, from a directory or a running server.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use agon_api::{
+    RECORDS_MAX, dead_letter_body, dead_letter_cursor, dead_letters_body, events_body,
+    parse_record_id, record_id,
+};
+use agon_schema::Position;
+use serde_json::Value;
 
-use agon_ports::{Assignment, EventLog, LogRecord, Order, ProjectionStore, ReadLimits, Scan};
-use agon_projections::row::{DeadLetter, Value};
-use agon_projections::row_bytes::Prefix;
-use agon_projections::{RowKey, Table};
-use agon_schema::{Timestamp, Topic, TopicPartition, decode};
-
-use crate::cli::{Data, DeadLetters, Events};
+use crate::cli::{DeadLetters, Events, Source};
 use crate::exit::Exit;
 use crate::node::{self, BadStore, Node};
 use crate::output;
+use crate::remote::Remote;
 
 /// Runs the command.
 ///
 /// # Errors
-/// When the directory is in use or cannot be read, or there is no such dead letter.
+/// When the directory is in use or cannot be read, the server does not answer, or there is no such
+/// dead letter.
 pub async fn run(command: Events) -> Result<(), Exit> {
     match command {
-        Events::Tail { data, limit } => tail(&open(&data)?, limit).await,
-        Events::DeadLetters(DeadLetters::List { data, limit }) => list(&open(&data)?, limit).await,
-        Events::DeadLetters(DeadLetters::Show { id, data }) => {
+        Events::Tail { source, limit } => tail(&Asked::open(&source)?, limit.into()).await,
+        Events::DeadLetters(DeadLetters::List { source, limit }) => {
+            list(&Asked::open(&source)?, limit).await
+        }
+        Events::DeadLetters(DeadLetters::Show { id, source }) => {
             // Before the directory is opened: wrong use leaves nothing behind.
-            let (source, offset) = parse_id(&id)?;
-            show(&open(&data)?, source, offset).await
+            let position = parse_record_id(&id).ok_or_else(|| no_id(&id))?;
+            show(&Asked::open(&source)?, position).await
         }
     }
 }
 
-fn open(data: &Data) -> Result<Node, Exit> {
-    node::must_exist(&data.data)?;
-    Node::open(node::lock(&data.data)?, None, BadStore::Refuse)
+fn no_id(id: &str) -> Exit {
+    Exit::Usage(format!("{id:?} is no id; write TOPIC/PARTITION/OFFSET as `list` prints it"))
 }
 
-/// The last records of every partition, merged by the time of appending.
-async fn tail(node: &Node, limit: usize) -> Result<(), Exit> {
-    let ends = node.log.ends().await.map_err(Exit::missing)?;
-    let from: Assignment = ends
-        .iter()
-        .filter(|(_, end)| **end > 0)
-        .map(|(source, end)| (*source, end.saturating_sub(limit as u64)))
-        .collect();
-    let mut left: u64 = from.iter().map(|(source, start)| ends[source] - start).sum();
-    let mut newest: BTreeMap<(i64, TopicPartition, u64), LogRecord> = BTreeMap::new();
-    let mut reader = node.log.read(from).await.map_err(Exit::missing)?;
-    while left > 0 {
-        let limits = ReadLimits { records_max: 1_024, bytes_max: 1 << 20 };
-        let page = reader.next(limits, Duration::from_secs(5)).await.map_err(Exit::missing)?;
-        if page.is_empty() {
-            return Err(Exit::missing("no record came from the log for 5 s"));
+/// Who gives the bodies: both give the same.
+enum Asked {
+    Directory(Box<Node>),
+    Server(Remote),
+}
+
+impl Asked {
+    fn open(source: &Source) -> Result<Asked, Exit> {
+        if let Some(remote) = Remote::of(source)? {
+            return Ok(Asked::Server(remote));
         }
-        left = left.saturating_sub(page.len() as u64);
-        for record in page {
-            let position = record.position;
-            let key = (record.record.appended_at_ms, position.source, position.offset);
-            newest.insert(key, record);
-            if newest.len() > limit {
-                newest.pop_first();
+        let data = &source.data.data;
+        node::must_exist(data)?;
+        Ok(Asked::Directory(Box::new(Node::open(node::lock(data)?, None, BadStore::Refuse)?)))
+    }
+
+    async fn events(&self, limit: usize) -> Result<Value, Exit> {
+        match self {
+            Asked::Directory(node) => {
+                read(&events_body(node.log.as_ref(), limit).await.map_err(Exit::missing)?)
+            }
+            Asked::Server(remote) => {
+                let limit = limit.to_string();
+                read(remote.get("/api/v1/events", &[("limit", &limit)]).await?.as_bytes())
             }
         }
     }
-    for record in newest.values() {
-        output::line(one_line(record))?;
+
+    async fn dead_letters(&self, cursor: Option<&str>, limit: usize) -> Result<Value, Exit> {
+        match self {
+            Asked::Directory(node) => {
+                let after = cursor.map(dead_letter_cursor).transpose().map_err(Exit::missing)?;
+                let body = dead_letters_body(node.store.as_ref(), after, limit).await;
+                read(&body.map_err(Exit::missing)?)
+            }
+            Asked::Server(remote) => {
+                let limit = limit.to_string();
+                let mut query = vec![("limit", limit.as_str())];
+                query.extend(cursor.map(|cursor| ("cursor", cursor)));
+                read(remote.get("/api/v1/dead-letters", &query).await?.as_bytes())
+            }
+        }
+    }
+
+    async fn dead_letter(&self, position: Position) -> Result<Value, Exit> {
+        match self {
+            Asked::Directory(node) => {
+                let (log, store) = (node.log.as_ref(), node.store.as_ref());
+                let body = dead_letter_body(log, store, position).await.map_err(Exit::missing)?;
+                let unknown = || {
+                    let id = record_id(position);
+                    Exit::No(format!("{id} is no dead letter; `list` prints those there are"))
+                };
+                read(&body.ok_or_else(unknown)?)
+            }
+            Asked::Server(remote) => {
+                // Topics have letters, digits and dots; only the slashes need another form.
+                let id = record_id(position).replace('/', "%2F");
+                read(remote.get(&format!("/api/v1/dead-letters/{id}"), &[]).await?.as_bytes())
+            }
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<Value, Exit> {
+    let what = |error| Exit::missing(format!("read the answer: {error}"));
+    serde_json::from_slice(body).map_err(what)
+}
+
+fn items(body: &Value) -> Result<&[Value], Exit> {
+    let items = body["items"].as_array().map(Vec::as_slice);
+    items.ok_or_else(|| Exit::missing("the answer is no list of records"))
+}
+
+/// A text on one line: it was written by others, and a terminal obeys control characters.
+fn plain(text: &Value) -> String {
+    let mut plain = String::new();
+    for char in text.as_str().unwrap_or("-").chars() {
+        match char.is_control() {
+            true => plain.extend(char.escape_default()),
+            false => plain.push(char),
+        }
+    }
+    plain
+}
+
+async fn tail(asked: &Asked, limit: usize) -> Result<(), Exit> {
+    let body = asked.events(limit).await?;
+    for item in items(&body)? {
+        let what = match &item["event"] {
+            Value::Null => format!("no event: {}", plain(&item["error"])),
+            event => plain(event),
+        };
+        let (id, at) = (plain(&item["id"]), plain(&item["appended_at"]));
+        output::line(format_args!("{id}\t{at}\t{what}"))?;
     }
     Ok(())
 }
 
-fn one_line(record: &LogRecord) -> String {
-    let position = record.position;
-    let appended = Timestamp::from_micros(record.record.appended_at_ms.saturating_mul(1_000))
-        .map_or_else(|error| error.to_string(), |at| at.to_string());
-    let what = match decode(&record.record) {
-        Ok(event) => format!("{event:?}"),
-        Err(error) => format!("no event: {error}"),
-    };
-    format!("{}/{}\t{appended}\t{what}", position.source, position.offset)
-}
-
-async fn list(node: &Node, limit: usize) -> Result<(), Exit> {
-    let mut after = None;
+async fn list(asked: &Asked, limit: usize) -> Result<(), Exit> {
+    let mut cursor: Option<String> = None;
     let mut left = limit;
     while left > 0 {
-        let prefix = Prefix::Table(Table::DeadLetters);
-        let scan = Scan { prefix, after, order: Order::Rising, limit: left.min(1_000) };
-        let asked = scan.limit;
-        let page = node.store.scan(scan).await.map_err(Exit::missing)?;
-        let is_last = page.len() < asked;
-        for row in &page {
-            if let (RowKey::DeadLetter(source, offset), Value::DeadLetter(letter)) =
-                (&row.key, &row.value)
-            {
-                let DeadLetter { rejection, event_type, key, .. } = letter;
-                output::line(format_args!(
-                    "{source}/{offset}\t{}\t{event_type}\t{key:?}\t{}",
-                    rejection.reason, rejection.detail
-                ))?;
-            }
+        let body = asked.dead_letters(cursor.as_deref(), left.min(RECORDS_MAX)).await?;
+        let items = items(&body)?;
+        for item in items {
+            let [id, reason, event_type, detail] =
+                ["id", "reason", "type", "detail"].map(|name| plain(&item[name]));
+            output::line(format_args!("{id}\t{reason}\t{event_type}\t{}\t{detail}", item["key"]))?;
         }
-        left -= page.len();
-        after = page.into_iter().last().map(|row| row.key);
-        if is_last {
+        left = left.saturating_sub(items.len());
+        cursor = body["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
             break;
         }
     }
     Ok(())
 }
 
-async fn show(node: &Node, source: TopicPartition, offset: u64) -> Result<(), Exit> {
-    let key = RowKey::DeadLetter(source, offset);
-    let row = node.store.get(vec![key]).await.map_err(Exit::missing)?.pop().flatten();
-    let Some(Value::DeadLetter(letter)) = row.map(|row| row.value) else {
-        return Err(Exit::No(format!("{source}/{offset} is no dead letter")));
-    };
-    output::line(format_args!("reason  {}", letter.rejection.reason))?;
-    output::line(format_args!("detail  {}", letter.rejection.detail))?;
-    let reader = node.log.read(Assignment::from([(source, offset)])).await;
-    let limits = ReadLimits { records_max: 1, bytes_max: 1 };
-    let page = reader.map_err(Exit::missing)?.next(limits, Duration::from_secs(5)).await;
-    let Some(record) = page.map_err(Exit::missing)?.into_iter().next() else {
-        return Err(Exit::missing("the log does not hold the record"));
-    };
-    output::line(format_args!("key     {:?}", String::from_utf8_lossy(&record.record.key)))?;
-    for (name, value) in &record.record.headers {
-        output::line(format_args!("header  {name}: {:?}", String::from_utf8_lossy(value)))?;
+async fn show(asked: &Asked, position: Position) -> Result<(), Exit> {
+    let letter = asked.dead_letter(position).await?;
+    output::line(format_args!("reason  {}", plain(&letter["reason"])))?;
+    output::line(format_args!("detail  {}", plain(&letter["detail"])))?;
+    output::line(format_args!("key     {}", letter["key"]))?;
+    let headers = letter["headers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for header in headers {
+        output::line(format_args!("header  {}: {}", plain(&header["name"]), header["value"]))?;
     }
-    output::line(format_args!("value   {:?}", String::from_utf8_lossy(&record.record.value)))
-}
-
-fn parse_id(id: &str) -> Result<(TopicPartition, u64), Exit> {
-    let read = || {
-        let mut parts = id.split('/');
-        let name = parts.next()?;
-        let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name)?;
-        let partition = parts.next()?.parse().ok()?;
-        let offset = parts.next()?.parse().ok()?;
-        parts.next().is_none().then_some((TopicPartition { topic, partition }, offset))
-    };
-    read().ok_or_else(|| {
-        Exit::Usage(format!("{id:?} is no id; write TOPIC/PARTITION/OFFSET as `list` prints it"))
-    })
+    output::line(format_args!("value   {}", letter["value"]))?;
+    let bytes = letter["value_bytes"].as_u64().unwrap_or(0);
+    if bytes > agon_api::VALUE_BYTES_MAX as u64 {
+        output::say(format_args!("the value has {bytes} bytes; its beginning is shown"));
+    }
+    Ok(())
 }

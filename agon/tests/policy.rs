@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -18,10 +19,13 @@ const CONTRACT: &str = "
     POST /api/v1/benchmarks                                 producer
     GET  /api/v1/benchmarks/{id}                            anyone
     GET  /api/v1/benchmarks/{id}/submissions/{submission_id} anyone
+    GET  /api/v1/dead-letters                               operator
+    GET  /api/v1/dead-letters/{id}                          operator
     GET  /api/v1/environments                               anyone
     POST /api/v1/environments                               producer
     GET  /api/v1/environments/{id}                          anyone
     GET  /api/v1/environments/{id}/matches/{match_id}       anyone
+    GET  /api/v1/events                                     operator
     GET  /api/v1/leaderboard                                anyone
     POST /api/v1/login                                      anyone
     GET  /api/v1/matches                                    anyone
@@ -72,9 +76,9 @@ async fn call(method: Method, url: String, token: Option<&str>) -> Response {
 }
 
 /// What stands for the parameters of a path: things that are there.
-fn filled(path: &str) -> String {
-    let cell = if path.contains("/benchmarks/") { "b" } else { "e" };
-    let id = if path.contains("/agents/") { "ann" } else { cell };
+fn filled(path: &str, dead_letter: &str) -> String {
+    let kinds = [("/benchmarks/", "b"), ("/agents/", "ann"), ("/dead-letters/", dead_letter)];
+    let id = kinds.iter().find(|(kind, _)| path.contains(kind)).map_or("e", |(_, id)| id);
     let path = path.replace("{id}", id).replace("{match_id}", "m");
     let path = path.replace("{submission_id}", "s");
     if path.ends_with("/leaderboard") || path.ends_with("/matches") || path.ends_with("/history") {
@@ -105,9 +109,27 @@ async fn define(server: &Server, token: &str) {
     }
 }
 
+/// The id of a dead letter, made by sending what is no recent change, as a part of a path.
+async fn dead_letter(server: &Server, producer: &str, operator: &str) -> String {
+    let change = json!({"title": "no change"});
+    assert_eq!(server.post("/api/v1/recentchanges", producer, &change).await.0, 422);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let url = format!("{}/api/v1/dead-letters", server.base);
+        let answer = call(Method::GET, url, Some(operator)).await;
+        let answer: Value = answer.json().await.unwrap();
+        if let Some(id) = answer["items"][0]["id"].as_str() {
+            return id.replace('/', "%2F");
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[test]
 fn the_table_is_the_contract() {
-    let rows: Vec<_> = table().into_iter().map(|(m, path, who)| format!("{m} {path} {who}")).collect();
+    let rows: Vec<_> =
+        table().into_iter().map(|(m, path, who)| format!("{m} {path} {who}")).collect();
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let contract: Vec<_> = CONTRACT.lines().map(words).filter(|line| !line.is_empty()).collect();
     assert_eq!(rows, contract);
@@ -125,8 +147,9 @@ async fn every_route_lets_in_exactly_whom_its_row_names() {
         tokens.insert(role, server.login(role).await);
     }
     define(&server, &tokens["producer"]).await;
+    let letter = dead_letter(&server, &tokens["producer"], &tokens["operator"]).await;
     for (method, path, who) in table() {
-        let url = format!("{}{}", server.base, filled(&path));
+        let url = format!("{}{}", server.base, filled(&path, &letter));
         let status = async |token| call(method.clone(), url.clone(), token).await.status();
         let is_open = who == "anyone";
         for token in [None, Some("no.token.atall")] {
@@ -152,8 +175,18 @@ async fn what_has_no_row_is_refused() {
     add_user(dir.path(), "boss", "admin");
     let server = Server::start(dir.path(), &["--metrics-listen", "127.0.0.1:0"]);
     let token = server.login("boss").await;
-    for path in ["/", "/api/v1", "/api/v1/", "/api/v1/users", "/environments", "/livez/", "/api/v1/livez", "/metrics", "/..", "/api/v2/matches"]
-    {
+    for path in [
+        "/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v1/users",
+        "/environments",
+        "/livez/",
+        "/api/v1/livez",
+        "/metrics",
+        "/..",
+        "/api/v2/matches",
+    ] {
         for token in [None, Some(token.as_str())] {
             let answer = call(Method::GET, format!("{}{path}", server.base), token).await;
             assert_eq!(answer.status(), 404, "{path}");
@@ -171,7 +204,7 @@ async fn what_has_no_row_is_refused() {
             if served.contains(&method) {
                 continue;
             }
-            let url = format!("{}{}", server.base, filled(&path));
+            let url = format!("{}{}", server.base, filled(&path, "none"));
             let answer = call(method.clone(), url, Some(&token)).await;
             assert_eq!(answer.status(), 405, "{method} {path}");
             let allow = answer.headers()["allow"].to_str().unwrap().to_owned();

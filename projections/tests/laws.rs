@@ -134,6 +134,18 @@ fn check_touched(fold: &Fold) {
     assert_eq!(own, fold.kept);
 }
 
+/// What an event touched carries its offset and its time.
+fn check_stamps(fold: &Fold, offset: u64, event: &Event, touched: &[u32]) {
+    for slot in touched {
+        let (ver, last) = match fold.cell.row(*slot).value {
+            Value::Rating(rating) => (rating.ver, rating.last),
+            Value::Score(score) => (score.ver, score.last),
+            _ => continue,
+        };
+        assert_eq!((ver, Some(last)), (offset, event.occurred()));
+    }
+}
+
 fn is_counted(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Counted(_))
 }
@@ -148,8 +160,9 @@ proptest! {
             let before = fold.cell.head_row();
             let outcome = fold.step(event);
             check_invariants(&fold);
-            if is_counted(&outcome) {
+            if let Outcome::Counted(effects) = &outcome {
                 prop_assert_eq!(fold.cell.applied(), Some(offset as u64));
+                check_stamps(&fold, offset as u64, event, &effects.touched);
             } else if story.kind < 2 || matches!(outcome, Outcome::Duplicate(_)) {
                 prop_assert_eq!(fold.cell.head_row(), before);
             }

@@ -13,7 +13,7 @@ use agon_schema::codec::encode_malformed_change;
 use agon_schema::wikimedia::{Line, parse};
 use agon_schema::{Event, Topic, encode};
 use serde::Deserialize;
-use support::{Fold, World, change, differences, own_rows, text};
+use support::{Fold, World, at, change, differences, own_rows, text};
 
 /// What the intake does with a line: changes become events, canary events are dropped, and what
 /// cannot be read is appended as it is.
@@ -160,6 +160,9 @@ fn what_an_event_leaves_out_is_not_guessed() {
         assert_eq!(fold.cell.slots(), servers, "{event:?}");
     }
     assert_eq!(totals_of(&fold.cell).rejected, 1);
+    let Some(Value::Head(head)) = fold.cell.head_row().map(|row| row.value) else { panic!() };
+    // What is rejected moves the position, but not the time of what counted last.
+    assert_eq!((head.applied, head.counted, head.last), (5, 4, Some(at(0))));
 }
 
 #[test]

@@ -115,7 +115,9 @@ impl Fold {
     fn absorb(&mut self, effects: &Effects) {
         for row in &effects.rows {
             self.known.absorb(row);
-            self.side.insert(row.key.clone(), row.value.clone());
+            let before = self.side.insert(row.key.clone(), row.value.clone());
+            let is_changed = matches!(row.key, RowKey::Submission(..));
+            assert!(before.is_none() || is_changed, "{} is written once", row.key);
         }
         for slot in &effects.touched {
             let row = self.cell.row(*slot);

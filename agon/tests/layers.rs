@@ -40,7 +40,7 @@ const OWNED: [(&str, &str); 12] = [
 
 /// All that the pure folds build on: no runtime, no clock, no chance, no I/O. A crate joins this
 /// list only when it is as pure.
-const PROJECTIONS_MAY_NAME: [&str; 6] =
+const PROJECTIONS_MAY_NAME: [&str; 7] =
     ["agon-schema", "foldhash", "hashbrown", "libm", "postcard", "serde", "thiserror"];
 
 /// What the folds' sources never say, for the standard library needs no manifest.

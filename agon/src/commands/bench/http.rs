@@ -100,7 +100,7 @@ async fn fill(data: &Path, events: u64) -> Result<(), Exit> {
 fn changes() -> String {
     let line = |number: u32| {
         let change = json!({"meta": {"dt": "2026-11-21T10:00:00Z", "id": format!("c-{number}")},
-            "user": format!("user-{}", number % 4_099), "bot": number % 3 == 0,
+            "user": format!("user-{}", number % 4_099), "bot": number.is_multiple_of(3),
             "server_name": format!("w{:02}.example.org", number % 50)});
         format!("{change}\n")
     };

@@ -249,8 +249,11 @@ async fn answers_carry_an_id_and_reads_an_etag() {
     assert_eq!((status, &problem["code"]), (400, &json!("position_of_another_log")));
 }
 
-/// Path, body, status, code and pointer of every kind of bad write.
-fn bad_writes() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
+/// Path, body, status, code and pointer.
+type BadWrite = (&'static str, Vec<u8>, u16, &'static str, &'static str);
+
+/// Every kind of bad match.
+fn bad_matches() -> Vec<BadWrite> {
     let players = |players: &str| format!(r#"{{"environment":"e","players":[{players}]}}"#);
     let two = r#"{"agent":"a","placement":1},{"agent":"b","placement":2}"#;
     let with = |more: &str| format!(r#"{{"environment":"e","players":[{two}],{more}}}"#);
@@ -298,6 +301,13 @@ fn bad_writes() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
             "/environment",
         ),
     ];
+    let write = |(body, status, code, at)| ("/matches", body, status, code, at);
+    matches.map(write).into()
+}
+
+/// A bad one of every other kind.
+fn other_bad_writes() -> Vec<BadWrite> {
+    let (json, field) = ("malformed_json", "invalid_field");
     let others = [
         (
             "/submissions",
@@ -337,10 +347,10 @@ fn bad_writes() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
         ),
         ("/login", r#"{"username":"writer"}"#, 422, field, "/password"),
     ];
-    let matches = matches.map(|(body, status, code, at)| ("/matches", body, status, code, at));
-    let others = others.map(|(path, body, status, code, at)| (path, text(body), status, code, at));
-    let all = matches.into_iter().chain(others);
-    all.map(|(path, body, status, code, at)| (path, body, status, code, at.to_owned())).collect()
+    let write = |(path, body, status, code, at): (_, &str, _, _, _)| {
+        (path, body.as_bytes().to_vec(), status, code, at)
+    };
+    others.map(write).into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +359,7 @@ async fn bad_input_gets_one_clear_problem_and_harms_nothing() {
     let (_, good) = site.post("/matches", &game("m1", "ann", "bob")).await;
     let before = site.after(&good, "/leaderboard?environment=e").await;
     let records = site.records().await;
-    for (path, body, status, code, pointer) in bad_writes() {
+    for (path, body, status, code, pointer) in bad_matches().into_iter().chain(other_bad_writes()) {
         let shown = String::from_utf8_lossy(&body[..body.len().min(160)]).into_owned();
         let response = site.send(path, "application/json", body).await;
         let head = (response.status().as_u16(), response.headers()[CONTENT_TYPE].clone());

@@ -88,6 +88,9 @@ pub trait LogReader: Send {
     ///
     /// # Errors
     /// `Retry::Later` when the log is away, `Retry::Never` when what it holds cannot be read.
-    async fn next(&mut self, limits: ReadLimits, wait: Duration)
-    -> Result<Vec<LogRecord>, PortError>;
+    async fn next(
+        &mut self,
+        limits: ReadLimits,
+        wait: Duration,
+    ) -> Result<Vec<LogRecord>, PortError>;
 }

@@ -79,15 +79,11 @@ const PAGE_ROWS: usize = 4096;
 ///
 /// # Errors
 /// As [`ProjectionStore::scan`].
-pub async fn scan_all(
-    store: &dyn ProjectionStore,
-    prefix: Prefix,
-) -> Result<Vec<Row>, PortError> {
+pub async fn scan_all(store: &dyn ProjectionStore, prefix: Prefix) -> Result<Vec<Row>, PortError> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
         let after = rows.last().map(|row| row.key.clone());
-        let scan =
-            Scan { prefix: prefix.clone(), after, order: Order::Rising, limit: PAGE_ROWS };
+        let scan = Scan { prefix: prefix.clone(), after, order: Order::Rising, limit: PAGE_ROWS };
         let page = store.scan(scan).await?;
         let is_last = page.len() < PAGE_ROWS;
         rows.extend(page);

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 500;
 const LINE_COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
+/// Lines of a test: its table is data, a row a case.
+const TABLE_LINES_MAX: usize = 120;
 
 /// Words that never stay, with what to write instead. Each is split, so that this file passes.
 const BANNED: [(&str, &str); 10] = [
@@ -75,7 +77,7 @@ fn untidy(text: &str) -> Vec<String> {
         }
     }
     for (number, length) in long_functions(text) {
-        found.push(format!("{number}: {length} lines, at most {FUNCTION_LINES_MAX} a function"));
+        found.push(format!("{number}: {length} lines are too many for a function"));
     }
     found
 }
@@ -92,11 +94,19 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
         }
         let close = format!("{}}}", &line[..line.len() - body.len()]);
         let length = lines[start..].iter().position(|line| *line == close).map_or(0, |end| end + 1);
-        if length > FUNCTION_LINES_MAX {
+        let is_test = start > 0 && is_test_mark(lines[start - 1]);
+        let most = if is_test { TABLE_LINES_MAX } else { FUNCTION_LINES_MAX };
+        if length > most {
             found.push((start + 1, length));
         }
     }
     found
+}
+
+/// Whether a line marks the next one as a test.
+fn is_test_mark(line: &str) -> bool {
+    let line = line.trim_start();
+    line.starts_with("#[test]") || line.starts_with("#[tokio::test")
 }
 
 /// Whether a line without its indentation begins a function.

@@ -19,7 +19,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub enum UserError {
     /// The name cannot be a user's.
     #[error(
-        "`{0}` cannot be a user's name; use 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit first"
+        "`{0}` cannot be a user's name; use 1 to 64 of A-Z a-z 0-9 . _ - with a letter or digit \
+         first"
     )]
     BadName(String),
     /// The password is too short or too long to be chosen.

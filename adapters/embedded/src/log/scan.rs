@@ -168,7 +168,8 @@ impl<'a> Scan<'a> {
         }
         if header.partitions != self.mark.partitions || header.partitions > PARTITIONS_MAX {
             return Err(self.refused(format!(
-                "{} has {} partitions a topic, and the watermark has {}; restore both from a backup",
+                "{} has {} partitions a topic, and the watermark has {}; restore both from a \
+                 backup",
                 path.display(),
                 header.partitions,
                 self.mark.partitions

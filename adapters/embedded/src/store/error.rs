@@ -12,7 +12,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// What is there is not what was written.
-    #[error("the store in {} is damaged: {what}; it has to be folded anew from the log", dir.display())]
+    #[error("the store in {} is damaged: {what}; it has to be folded anew from the log",
+        dir.display())]
     Damaged {
         /// The store's directory.
         dir: PathBuf,

@@ -11,6 +11,7 @@ use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHE
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::code::Code;
 
@@ -67,6 +68,7 @@ pub struct Problem {
     code: Code,
     detail: String,
     errors: Vec<FieldError>,
+    members: Map<String, Value>,
     cause: Option<Box<str>>,
     headers: Option<Box<HeaderMap>>,
 }
@@ -78,6 +80,7 @@ impl Problem {
             code,
             detail: cut(detail.into()),
             errors: Vec::new(),
+            members: Map::new(),
             cause: None,
             headers: None,
         };
@@ -127,6 +130,12 @@ impl Problem {
         if self.errors.len() < ERRORS_MAX {
             self.errors.push(error);
         }
+        self
+    }
+
+    /// Adds a member of this route's own, as RFC 9457 allows; the standard ones stay.
+    pub fn member(mut self, name: &'static str, value: Value) -> Problem {
+        self.members.insert(name.to_owned(), value);
         self
     }
 
@@ -186,6 +195,8 @@ impl Problem {
             code: &'a str,
             request_id: &'a str,
             errors: &'a [FieldError],
+            #[serde(flatten)]
+            members: &'a Map<String, Value>,
         }
         let shown = instance.floor_char_boundary(TEXT_BYTES_MAX);
         let wire = Wire {
@@ -197,6 +208,7 @@ impl Problem {
             code: self.code.text(),
             request_id,
             errors: &self.errors,
+            members: &self.members,
         };
         serde_json::to_vec(&wire).unwrap_or_else(|_| unreachable!("strings and numbers are JSON"))
     }

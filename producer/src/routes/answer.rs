@@ -140,17 +140,24 @@ pub(crate) fn many(
         }
     }
     rejected.sort_by_key(|rejected| rejected.index);
-    if answer.accepted + answer.duplicates == 0 {
-        return Err(none_accepted(rejected));
-    }
     answer.rejected = rejected;
+    if answer.accepted + answer.duplicates == 0 {
+        return Err(none_accepted(answer));
+    }
     answer.position = position.to_string();
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-fn none_accepted(rejected: Vec<Rejected>) -> Problem {
-    let detail = format!("none of {} items was accepted; see errors", rejected.len());
-    rejected.into_iter().fold(Problem::new(Code::NoneAccepted, detail), |problem, rejected| {
+/// A problem that carries the members of a batch's answer as well.
+fn none_accepted(answer: BatchAnswer) -> Problem {
+    let detail = format!("none of {} items was accepted; see errors", answer.rejected.len());
+    let rejected = serde_json::to_value(&answer.rejected)
+        .unwrap_or_else(|error| unreachable!("strings and numbers are JSON: {error}"));
+    let problem = Problem::new(Code::NoneAccepted, detail)
+        .member("accepted", answer.accepted.into())
+        .member("duplicates", answer.duplicates.into())
+        .member("rejected", rejected);
+    answer.rejected.into_iter().fold(problem, |problem, rejected| {
         problem.error(FieldError::new(rejected.pointer, rejected.code, rejected.detail))
     })
 }

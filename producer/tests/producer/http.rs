@@ -121,6 +121,9 @@ async fn a_batch_of_which_nothing_is_good_is_400() {
     let answer = site.post(MATCHES, format!("[{bad},{{}}]")).await;
     assert_eq!(answer.problem(), (400, "none_accepted", "/0/environment"));
     assert_eq!(answer.json["errors"][1]["pointer"], "/1/environment");
+    assert_eq!(answer.json["accepted"], 0);
+    assert_eq!(answer.json["rejected"][0]["code"], "unknown_environment");
+    assert_eq!(answer.json["rejected"][1]["index"], 1);
     assert_eq!(site.post(MATCHES, "[]").await.problem(), (400, "none_accepted", ""));
     assert_eq!(site.lines(MATCHES, "\n\n").await.problem(), (400, "none_accepted", ""));
     let many = format!("[{}0]", "0,".repeat(10_000));

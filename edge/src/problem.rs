@@ -255,7 +255,7 @@ mod tests {
             "unknown_field",
             "remove it",
         ));
-        let json: serde_json::Value = serde_json::from_slice(&problem.body("/x", "r-1")).unwrap();
+        let json: Value = serde_json::from_slice(&problem.body("/x", "r-1")).unwrap();
         assert_eq!(
             json,
             serde_json::json!({

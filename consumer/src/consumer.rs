@@ -114,6 +114,7 @@ impl Consumer {
                 .collect();
             shares_to_read.push((share, log.read(from).await?));
         }
+        let ends = log.ends().await?;
         let shared = Shared {
             // Last of what can fail, so that a start that failed may be tried again.
             metrics: Metrics::register(registry)?,
@@ -132,7 +133,8 @@ impl Consumer {
             let worker = Worker::new(shared.clone(), share, reader);
             workers.spawn(reported(worker.run(), Arc::clone(&failed)));
         }
-        let lag = lag::measure(shared, Arc::clone(&log), clock);
+        let lag = lag::begin(&shared, &ends, clock.as_ref());
+        let lag = lag::measure(shared, lag, Arc::clone(&log), clock);
         let until_stopped = stop.clone();
         workers.spawn(async move {
             until_stopped.run_until_cancelled(lag).await;

@@ -44,10 +44,23 @@ impl Lag {
     }
 }
 
+/// Shows the lag of every partition once, so that each is there from the first scrape.
+pub(crate) fn begin(shared: &Shared, ends: &Assignment, clock: &dyn Clock) -> Lag {
+    let now_ms = clock.now().micros() / 1_000;
+    let mut lag = Lag::new(now_ms);
+    let positions = shared.positions.borrow().clone();
+    show(shared, &mut lag, ends, &positions, now_ms);
+    lag
+}
+
 /// Shows the lag of every partition again and again. Never ends.
-pub(crate) async fn measure(shared: Shared, log: Arc<dyn EventLog>, clock: Arc<dyn Clock>) {
+pub(crate) async fn measure(
+    shared: Shared,
+    mut lag: Lag,
+    log: Arc<dyn EventLog>,
+    clock: Arc<dyn Clock>,
+) {
     let now_ms = || clock.now().micros() / 1_000;
-    let mut lag = Lag::new(now_ms());
     let interval = Duration::from_millis(shared.config.lag_interval_ms.max(1));
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agon_embedded::files::{DataDir, DiskFiles};
 use agon_embedded::log::{EmbeddedLog, OpenOptions};
 use agon_ports::{Append, EventLog};
-use agon_schema::{TopicPartition, encode};
+use agon_schema::topic::PARTITIONS_DEFAULT;
+use agon_schema::{Event, TopicPartition, encode};
 
 use super::workload::Workload;
 use super::{Scratch, report};
@@ -18,7 +19,7 @@ use crate::exit::Exit;
 use crate::output;
 
 /// Records of a group: one write, one sync, one watermark.
-const GROUP_RECORDS: usize = 1_024;
+const GROUP_RECORDS: u64 = 1_024;
 /// Bytes of a watermark slot.
 const WATERMARK_BYTES: usize = 64;
 
@@ -31,16 +32,9 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
     let mut group_bytes = 0;
     for round in 0..options.rounds {
         let scratch = Scratch::new("append")?;
-        let groups = groups(u64::from(round), options.events)?;
-        let count = groups.iter().map(Vec::len).sum::<usize>() as f64;
-        let syncs = groups.len();
-        let log = open(scratch.path())?;
-        let started = Instant::now();
-        for group in groups {
-            log.append(group).await.map_err(Exit::missing)?;
-        }
-        ours.push(count / started.elapsed().as_secs_f64());
-        drop(log);
+        let count = options.events as f64;
+        let syncs = options.events.div_ceil(GROUP_RECORDS) as usize;
+        ours.push(count / append_all(scratch.path(), u64::from(round), options.events).await?);
         let bytes = size(&scratch.path().join("log"))?;
         group_bytes = bytes / syncs as u64;
         let started = Instant::now();
@@ -58,29 +52,36 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
 ///
 /// # Errors
 /// When the directory cannot be used.
-pub fn open(path: &Path) -> Result<EmbeddedLog, Exit> {
+fn open(path: &Path) -> Result<EmbeddedLog, Exit> {
     let dir = DataDir::open(Arc::new(DiskFiles), path).map_err(Exit::missing)?;
     EmbeddedLog::open(Arc::clone(dir.files()), dir.log_dir(), OpenOptions::default())
         .map_err(Exit::missing)
 }
 
-/// The records of a run, in groups.
+/// Appends the matches of a run, group after group, to a log of its own in a directory; answers
+/// the seconds that the appends took, without making the records.
 ///
 /// # Errors
-/// As [`Workload::next`].
-pub fn groups(run: u64, events: u64) -> Result<Vec<Vec<Append>>, Exit> {
-    let appends: Vec<Append> = Workload::new(run)
-        .take(events)?
-        .iter()
-        .map(|event| {
-            let key = event.key().as_bytes();
-            Append {
-                target: TopicPartition::of_key(event.topic(), key, 16),
-                record: encode(event, "agon/bench", 1_700_000_000_000),
-            }
-        })
-        .collect();
-    Ok(appends.chunks(GROUP_RECORDS).map(<[Append]>::to_vec).collect())
+/// When the disk cannot be used.
+pub async fn append_all(path: &Path, run: u64, events: u64) -> Result<f64, Exit> {
+    let log = open(path)?;
+    let mut workload = Workload::new(run);
+    let mut took = Duration::ZERO;
+    let mut left = events;
+    while left > 0 {
+        let group: Vec<Append> =
+            workload.take(left.min(GROUP_RECORDS))?.iter().map(append).collect();
+        left -= group.len() as u64;
+        let started = Instant::now();
+        log.append(group).await.map_err(Exit::missing)?;
+        took += started.elapsed();
+    }
+    Ok(took.as_secs_f64())
+}
+
+fn append(event: &Event) -> Append {
+    let target = TopicPartition::of_key(event.topic(), event.key().as_bytes(), PARTITIONS_DEFAULT);
+    Append { target, record: encode(event, "agon/bench", 1_700_000_000_000) }
 }
 
 /// Bytes of the segments in a log's directory.

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use agon_ports::EventLog;
 use agon_schema::Event;
 
-use super::append::{groups, open};
+use super::append::append_all;
 use super::workload::{ENVIRONMENT, Workload};
 use super::{Scratch, report};
 use crate::cli::BenchRun;
@@ -30,13 +29,8 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
         let started = Instant::now();
         import(&file, &data)?;
         ours.push(count / started.elapsed().as_secs_f64());
-        let groups = groups(u64::from(round), options.events)?;
-        let log = open(&scratch.path().join("bare"))?;
-        let started = Instant::now();
-        for group in groups {
-            log.append(group).await.map_err(Exit::missing)?;
-        }
-        bare.push(count / started.elapsed().as_secs_f64());
+        let bare_dir = scratch.path().join("bare");
+        bare.push(count / append_all(&bare_dir, u64::from(round), options.events).await?);
     }
     output::line(format_args!("{} matches, from a csv file to boards on disk", options.events))?;
     report("agon import", &ours, "bare append of the same events", &bare, "events")

@@ -8,7 +8,7 @@ pub fn games_add_up(rating: &Rating) -> bool {
     parts == u64::from(rating.games)
 }
 
-/// INV-2: with one K, half a point for a draw, no floor and no start that differs, matches move
+/// INV-2: in matches of two players, with one K, half a point for a draw, no floor and no start that differs, matches move
 /// points between players but make and lose none.
 pub fn points_are_conserved(start_micros: i64, ratings: &[Rating]) -> bool {
     let sum: i128 = ratings.iter().map(|rating| i128::from(rating.rating_micros)).sum();

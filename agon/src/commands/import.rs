@@ -7,8 +7,8 @@ use std::time::Duration;
 use agon_memory::{MemoryFeed, SystemClock};
 use agon_ports::{EventLog, ProjectionStore};
 use agon_producer::import::{
-    ColumnMap, Content, DryRun, ImportError, ImportReport, IntakeSink, News, OpenError, Reader,
-    ServerSink, Sink, import,
+    ColumnMap, Content, DryRun, ImportReport, IntakeSink, News, OpenError, Reader, ServerSink,
+    Sink, import,
 };
 use agon_producer::{Intake, IntakeConfig};
 use agon_schema::{BenchmarkId, EnvironmentId, Timestamp};
@@ -45,7 +45,7 @@ pub async fn run(command: Import) -> Result<(), Exit> {
         (true, _) => read_into(reader, &mut DryRun).await?,
         (false, Some(server)) => {
             let token = remote::token(&into.source)?;
-            let mut sink = ServerSink::new(server, token).map_err(exit_of)?;
+            let mut sink = ServerSink::new(server, token).map_err(Exit::missing)?;
             read_into(reader, &mut sink).await?
         }
         (false, None) => into_directory(reader, &into).await?,
@@ -65,10 +65,6 @@ fn open(file: &Path, content: Content) -> Result<Reader, Exit> {
     })
 }
 
-fn exit_of(error: ImportError) -> Exit {
-    Exit::missing(error)
-}
-
 /// Reads the file into a sink, with a bar of the bytes read.
 async fn read_into(reader: Reader, sink: &mut dyn Sink) -> Result<ImportReport, Exit> {
     let bar = Bar::new("importing", reader.bytes_total());
@@ -78,7 +74,7 @@ async fn read_into(reader: Reader, sink: &mut dyn Sink) -> Result<ImportReport, 
         News::Note(note) => bar.say(note),
         News::Progress(_) => bar.set(bytes_read.get()),
     };
-    import(reader, sink, &mut on_news).await.map_err(exit_of)
+    import(reader, sink, &mut on_news).await.map_err(Exit::missing)
 }
 
 /// Appends to the log of a directory and folds it: when this returns, the board is there.

@@ -189,7 +189,13 @@ impl Running {
 
 /// Marks the process as ready once everything that was in the log at the start is folded.
 async fn mark_caught_up(ops: Ops) {
-    let Ok(ends) = ops.log.ends().await else { return };
+    let ends = match ops.log.ends().await {
+        Ok(ends) => ends,
+        Err(error) => {
+            tracing::error!(%error, "not ready: the log's end at the start is not known");
+            return;
+        }
+    };
     let reached = ops.consumer.read().await.as_ref().map(Consumer::reached);
     if let Some(mut reached) = reached
         && reached.wait_for(&ends).await

@@ -1,4 +1,4 @@
-//! The laws, each named once and used by laws in tests, by `verify` and by debug assertions.
+//! The laws, each named once and used by tests, by `verify` and by debug assertions.
 
 use crate::row::{Counts, Progress, Rating, Score, StreamTotals};
 
@@ -8,8 +8,8 @@ pub fn games_add_up(rating: &Rating) -> bool {
     parts == u64::from(rating.games)
 }
 
-/// INV-2: in matches of two players, with one K, half a point for a draw, no floor and no start that differs, matches move
-/// points between players but make and lose none.
+/// INV-2: in matches of two players, with one K, half a point for a draw, no floor and no start
+/// that differs, matches move points between players but make and lose none.
 pub fn points_are_conserved(start_micros: i64, ratings: &[Rating]) -> bool {
     let sum: i128 = ratings.iter().map(|rating| i128::from(rating.rating_micros)).sum();
     sum == i128::from(start_micros) * ratings.len() as i128

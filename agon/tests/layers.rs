@@ -15,20 +15,22 @@ const LAYERS: [&[&str]; 6] = [
     &["agon-schema"],
     &["agon-projections"],
     &["agon-ports"],
-    &["agon-memory", "agon-embedded", "agon-edge"],
+    &["agon-memory", "agon-embedded", "agon-kafka", "agon-scylla", "agon-edge"],
     &["agon-producer", "agon-consumer", "agon-api", "agon-runner"],
     &["agon"],
 ];
 
-const ADAPTERS: [&str; 2] = ["agon-memory", "agon-embedded"];
+const ADAPTERS: [&str; 4] = ["agon-memory", "agon-embedded", "agon-kafka", "agon-scylla"];
 
 /// What is known in one place: the crate, and the only member that names it.
-const OWNED: [(&str, &str); 12] = [
+const OWNED: [(&str, &str); 14] = [
     ("prost", "agon-schema"),
     ("prost-build", "agon-schema"),
     ("prost-types", "agon-schema"),
     ("protox", "agon-schema"),
     ("fjall", "agon-embedded"),
+    ("rdkafka", "agon-kafka"),
+    ("scylla", "agon-scylla"),
     ("jsonwebtoken", "agon-edge"),
     ("argon2", "agon-edge"),
     ("hmac", "agon-edge"),

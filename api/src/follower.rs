@@ -7,6 +7,7 @@ use std::time::Duration;
 use agon_ports::{Change, ChangeSubscriber, Heard as FeedHeard, scan_all};
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{CellKey, Table};
+use agon_schema::TopicPartition;
 
 use crate::api::{Inner, RETRY_MS};
 use crate::held::slot::{Heard, News};
@@ -23,6 +24,7 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut feed: Box<dyn ChangeSubscriber
                 inner.observe_latency(appended_at_ms);
                 inner.progress.raise(source, applied);
             }
+            FeedHeard::Change(Change::Reload { source }) => inner.reload(source),
             FeedHeard::Missed => inner.catch_up().await,
             FeedHeard::Closed => {
                 inner.feed_is_closed.store(true, Ordering::Relaxed);
@@ -40,6 +42,15 @@ impl Inner {
             Heard::Moved { is_resized: true } => self.boards.review(&self.metrics),
             Heard::Moved { is_resized: false } | Heard::Quiet => {}
             Heard::Lost => self.load(slot),
+        }
+    }
+
+    /// Has the cells in memory that are folded from a partition read again.
+    fn reload(self: &Arc<Inner>, source: TopicPartition) {
+        for slot in self.boards.all() {
+            if slot.key().source(self.log.partitions) == source && slot.lose() {
+                self.load(slot);
+            }
         }
     }
 

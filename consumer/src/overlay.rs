@@ -1,6 +1,6 @@
 //! What was folded but is not yet in the store: the rows that a later event may ask for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use agon_projections::row::{FirstSeen, SubmissionRow, UserHash, Value};
 use agon_projections::{CellKey, Known, Row, RowKey};
@@ -12,7 +12,7 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 pub struct Overlay {
     first_seen: Map<Identity, FirstSeen>,
-    users: HashSet<UserHash, foldhash::fast::RandomState>,
+    users: Map<UserHash, u64>,
     submissions: Map<NaturalId, SubmissionRow>,
 }
 
@@ -23,8 +23,8 @@ impl Overlay {
             (RowKey::FirstSeen(_, identity), Value::FirstSeen(first)) => {
                 self.first_seen.insert(*identity, *first);
             }
-            (RowKey::User(_, user), _) => {
-                self.users.insert(*user);
+            (RowKey::User(_, user), Value::Since(offset)) => {
+                self.users.insert(*user, *offset);
             }
             (RowKey::Submission(_, id), Value::Submission(submission)) => {
                 self.submissions.insert(id.clone(), submission.clone());
@@ -48,7 +48,7 @@ impl Overlay {
     pub fn holds(&self, key: &RowKey) -> bool {
         match key {
             RowKey::FirstSeen(_, identity) => self.first_seen.contains_key(identity),
-            RowKey::User(_, user) => self.users.contains(user),
+            RowKey::User(_, user) => self.users.contains_key(user),
             RowKey::Submission(_, id) => self.submissions.contains_key(id),
             _ => false,
         }
@@ -90,8 +90,11 @@ impl Known for Layers<'_> {
         })
     }
 
-    fn user(&self, user: UserHash) -> bool {
-        self.near.iter().any(|layer| layer.users.contains(&user))
-            || self.found.contains_key(&RowKey::User(self.cell.clone(), user))
+    fn user(&self, user: UserHash) -> Option<u64> {
+        let recent = self.near.iter().find_map(|layer| layer.users.get(&user));
+        recent.copied().or_else(|| match self.found.get(&RowKey::User(self.cell.clone(), user)) {
+            Some(Value::Since(offset)) => Some(*offset),
+            _ => None,
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agon_ports::{EventLog, PortError, ProjectionStore, ReadLimits};
 use agon_projections::RowKey;
 use agon_projections::row::Progress;
-use agon_schema::{Topic, TopicPartition};
+use agon_schema::TopicPartition;
 
 use crate::consumer::ConsumerError;
 use crate::partition::progress;
@@ -27,10 +27,7 @@ pub(crate) async fn resume(
     log: &dyn EventLog,
     store: &dyn ProjectionStore,
 ) -> Result<Vec<Resumed>, ConsumerError> {
-    let sources = Topic::ALL.into_iter().flat_map(|topic| {
-        (0..log.partitions()).map(move |partition| TopicPartition { topic, partition })
-    });
-    let sources: Vec<TopicPartition> = sources.collect();
+    let sources: Vec<TopicPartition> = TopicPartition::all(log.partitions()).collect();
     let rows = store.get(sources.iter().map(|source| RowKey::Progress(*source)).collect()).await?;
     let ends = log.ends().await?;
     let mut resumed = Vec::with_capacity(sources.len());

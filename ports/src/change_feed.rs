@@ -19,6 +19,12 @@ pub enum Change {
         /// Its head and changed entrants or servers.
         rows: Arc<Vec<Row>>,
     },
+    /// Something of this partition may have changed without news, since someone else took it over
+    /// or news were lost: a reader loads its cells of the partition anew.
+    Reload {
+        /// Which partition.
+        source: TopicPartition,
+    },
     /// A partition is folded and stored through this offset. Comes after the moves it covers.
     Progress {
         /// Which partition.

@@ -73,10 +73,20 @@ pub trait EventLog: Send + Sync {
     /// `Retry::Later` when the log is away.
     async fn ends(&self) -> Result<Assignment, PortError>;
 
+    /// The offset of the first record that each partition still has: 0 unless something removed
+    /// records, which no log of events may do.
+    ///
+    /// # Errors
+    /// `Retry::Later` when the log is away.
+    async fn starts(&self) -> Result<Assignment, PortError> {
+        Ok(TopicPartition::all(self.partitions()).map(|source| (source, 0)).collect())
+    }
+
     /// A reader of these partitions from these offsets on.
     ///
     /// # Errors
-    /// `Retry::Never` for a partition that does not exist or an offset beyond the end.
+    /// `Retry::Never` for a partition that does not exist, or an offset beyond the end or before
+    /// the start.
     async fn read(&self, from: Assignment) -> Result<Box<dyn LogReader>, PortError>;
 }
 

@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod control_store;
 pub mod error;
 pub mod event_log;
+pub mod group;
 pub mod projection_store;
 pub mod store_inspector;
 
@@ -16,5 +17,6 @@ pub use clock::Clock;
 pub use control_store::{ControlStore, Put, Versioned};
 pub use error::{PortError, Retry};
 pub use event_log::{Append, Assignment, EventLog, LogReader, LogRecord, ReadLimits};
+pub use group::{Commits, Group, GroupMember, GroupNews};
 pub use projection_store::{Order, ProjectionStore, Scan, scan_all};
 pub use store_inspector::StoreInspector;

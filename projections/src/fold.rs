@@ -12,14 +12,16 @@ use crate::row::{DeadLetter, FirstSeen, Row, RowKey, SubmissionRow, UserHash, Va
 use crate::stream::StreamCell;
 
 /// What was stored or folded before, as far as one event needs it. Whoever folds answers from
-/// memory, the set that waits for its flush, or the store; the answer is the same.
+/// memory, the set that waits for its flush, or the store; the answer is the same. A store may hold
+/// more than was folded into the cell, left by someone who stored the rows beside it and no more:
+/// so what the answers say of offsets from the event's own on counts as not known.
 pub trait Known {
     /// The first time that this identity took effect in the cell.
     fn first_seen(&self, identity: Identity) -> Option<FirstSeen>;
     /// A submission to the cell's benchmark.
     fn submission(&self, id: &NaturalId) -> Option<SubmissionRow>;
-    /// Whether the partition counted this user before.
-    fn user(&self, user: UserHash) -> bool;
+    /// The offset at which the partition counted this user.
+    fn user(&self, user: UserHash) -> Option<u64>;
 }
 
 /// By what an event and its user are known: hashes, made once and used by look-ups and the step.
@@ -161,7 +163,7 @@ impl Cell {
         known: &dyn Known,
     ) -> Outcome {
         let Marks { identity, content, user } = *marks;
-        if let Some(first) = known.first_seen(identity) {
+        if let Some(first) = known.first_seen(identity).filter(|first| first.offset < offset) {
             if first.content == content {
                 return Outcome::Duplicate(first.offset);
             }

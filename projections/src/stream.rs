@@ -94,7 +94,7 @@ impl StreamCell {
         self.totals.messages += 1;
         self.totals.bots += u64::from(event.bot == Some(true));
         if let Some(user) = user
-            && !known.user(user)
+            && known.user(user).is_none_or(|counted_at| counted_at >= offset)
         {
             self.totals.distinct_users += 1;
             let key = RowKey::User(self.key(), user);

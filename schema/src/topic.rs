@@ -77,6 +77,13 @@ pub struct TopicPartition {
 }
 
 impl TopicPartition {
+    /// Every partition of every topic, in order.
+    pub fn all(partitions: u32) -> impl Iterator<Item = TopicPartition> + Clone + Send {
+        Topic::ALL.into_iter().flat_map(move |topic| {
+            (0..partitions).map(move |partition| TopicPartition { topic, partition })
+        })
+    }
+
     /// The partition that a key belongs to among `partitions`.
     pub fn of_key(topic: Topic, key: &[u8], partitions: u32) -> TopicPartition {
         TopicPartition { topic, partition: partition_of(key, partitions) }

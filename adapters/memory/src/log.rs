@@ -7,7 +7,7 @@ use std::time::Duration;
 use agon_ports::{Append, Assignment, EventLog, LogReader, LogRecord, PortError, ReadLimits};
 use agon_schema::record::RECORD_BYTES_MAX;
 use agon_schema::topic::PARTITIONS_DEFAULT;
-use agon_schema::{LogId, Position, Record, Topic, TopicPartition};
+use agon_schema::{LogId, Position, Record, TopicPartition};
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -132,9 +132,7 @@ impl EventLog for MemoryLog {
 
     async fn ends(&self) -> Result<Assignment, PortError> {
         let held = self.shared.held();
-        let sources = Topic::ALL.into_iter().flat_map(|topic| {
-            (0..self.settings.partitions).map(move |partition| TopicPartition { topic, partition })
-        });
+        let sources = TopicPartition::all(self.settings.partitions);
         Ok(sources.map(|source| (source, held.end(source))).collect())
     }
 

@@ -1,6 +1,6 @@
 //! What the store should hold: the fold of one partition, one record at a time, in plain maps.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use agon_ports::{Assignment, EventLog, LogReader, LogRecord, PortError, ReadLimits};
@@ -51,7 +51,7 @@ impl Records {
 struct Memory {
     first_seen: HashMap<Identity, FirstSeen>,
     submissions: BTreeMap<NaturalId, SubmissionRow>,
-    users: HashSet<UserHash>,
+    users: HashMap<UserHash, u64>,
 }
 
 impl Known for Memory {
@@ -63,8 +63,8 @@ impl Known for Memory {
         self.submissions.get(id).cloned()
     }
 
-    fn user(&self, user: UserHash) -> bool {
-        self.users.contains(&user)
+    fn user(&self, user: UserHash) -> Option<u64> {
+        self.users.get(&user).copied()
     }
 }
 
@@ -167,8 +167,8 @@ impl Memory {
                 self.first_seen.insert(*identity, *first);
                 true
             }
-            (RowKey::User(_, user), _) => {
-                self.users.insert(*user);
+            (RowKey::User(_, user), Value::Since(offset)) => {
+                self.users.insert(*user, *offset);
                 true
             }
             (RowKey::Submission(_, id), Value::Submission(submission)) => {

@@ -10,7 +10,7 @@ use agon_ports::{EventLog, PortError, StoreInspector};
 use agon_projections::RowKey;
 use agon_projections::row::Value;
 use agon_projections::row_bytes::{key_bytes, row_of_bytes};
-use agon_schema::{Position, PositionToken, Topic, TopicPartition};
+use agon_schema::{Position, PositionToken, TopicPartition};
 
 use compare::Comparison;
 use expected::Expected;
@@ -30,7 +30,7 @@ pub async fn verify(
     let mut comparison = Comparison::new(store);
     let mut token = PositionToken::start(log.id());
     let mut folded = 0;
-    for source in sources(log.partitions()) {
+    for source in TopicPartition::all(log.partitions()) {
         let end = ends.get(&source).copied().unwrap_or(0);
         let Some(applied) = stored_progress(store, source, end).await? else {
             continue;
@@ -59,13 +59,6 @@ pub async fn verify(
         name_unexpected(log, &mut comparison).await?;
     }
     Ok(comparison.report(token.to_string()))
-}
-
-/// Every partition there is.
-fn sources(partitions: u32) -> impl Iterator<Item = TopicPartition> {
-    Topic::ALL.into_iter().flat_map(move |topic| {
-        (0..partitions).map(move |partition| TopicPartition { topic, partition })
-    })
 }
 
 /// The last offset that the store says is folded of a partition. With a progress row that cannot

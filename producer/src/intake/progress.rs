@@ -7,7 +7,7 @@ use std::time::Duration;
 use agon_ports::{Assignment, Change, ChangeSubscriber, Heard, PortError, ProjectionStore};
 use agon_projections::RowKey;
 use agon_projections::row::Value;
-use agon_schema::{Topic, TopicPartition};
+use agon_schema::TopicPartition;
 use tokio::sync::watch;
 
 use super::shared::Shared;
@@ -66,7 +66,7 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut feed: Box<dyn ChangeSubscrib
             Heard::Change(Change::Progress { source, applied, .. }) => {
                 shared.passed(source, applied);
             }
-            Heard::Change(Change::Moved { .. }) => {}
+            Heard::Change(Change::Moved { .. } | Change::Reload { .. }) => {}
             Heard::Missed => is_behind = true,
             Heard::Closed => return,
         }
@@ -78,9 +78,7 @@ async fn stored(
     store: &dyn ProjectionStore,
     partitions: u32,
 ) -> Result<Vec<(TopicPartition, u64)>, PortError> {
-    let sources = Topic::ALL.into_iter().flat_map(|topic| {
-        (0..partitions).map(move |partition| TopicPartition { topic, partition })
-    });
+    let sources = TopicPartition::all(partitions);
     let rows = store.get(sources.map(RowKey::Progress).collect()).await?;
     let progress = rows.into_iter().flatten().filter_map(|row| match (row.key, row.value) {
         (RowKey::Progress(source), Value::Progress(progress)) => Some((source, progress.applied)),

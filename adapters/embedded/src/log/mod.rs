@@ -221,11 +221,7 @@ impl EventLog for EmbeddedLog {
 
     async fn ends(&self) -> Result<Assignment, PortError> {
         let ends = self.shared.with(|acknowledged| acknowledged.ends.clone());
-        let partitions = self.shared.partitions;
-        let all = Topic::ALL.into_iter().flat_map(|topic| {
-            (0..partitions).map(move |partition| TopicPartition { topic, partition })
-        });
-        Ok(all.zip(ends).collect())
+        Ok(TopicPartition::all(self.shared.partitions).zip(ends).collect())
     }
 
     async fn read(&self, from: Assignment) -> Result<Box<dyn LogReader>, PortError> {

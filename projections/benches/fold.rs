@@ -105,8 +105,8 @@ impl Known for Nothing {
         None
     }
 
-    fn user(&self, _: agon_projections::row::UserHash) -> bool {
-        false
+    fn user(&self, _: agon_projections::row::UserHash) -> Option<u64> {
+        None
     }
 }
 

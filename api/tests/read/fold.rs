@@ -41,8 +41,11 @@ impl Known for KnownOf<'_> {
         }
     }
 
-    fn user(&self, user: UserHash) -> bool {
-        self.0.0.contains_key(&RowKey::User(self.1.clone(), user))
+    fn user(&self, user: UserHash) -> Option<u64> {
+        match self.0.0.get(&RowKey::User(self.1.clone(), user)) {
+            Some(Value::Since(offset)) => Some(*offset),
+            _ => None,
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A cell with a memory of its own that answers as a store would, and several of them at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use agon_projections::fold::{read, rejected_rows};
 use agon_projections::row::{FirstSeen, SubmissionRow, UserHash, Value};
@@ -13,7 +13,7 @@ use agon_schema::{Event, Identity, NaturalId, Record, Topic, TopicPartition};
 pub struct Memory {
     first_seen: HashMap<Identity, FirstSeen>,
     submissions: HashMap<NaturalId, SubmissionRow>,
-    users: HashSet<UserHash>,
+    users: HashMap<UserHash, u64>,
 }
 
 impl Memory {
@@ -26,8 +26,9 @@ impl Memory {
             (RowKey::Submission(_, id), Value::Submission(row)) => {
                 self.submissions.insert(id.clone(), row.clone());
             }
-            (RowKey::User(_, user), Value::Since(_)) => {
-                assert!(self.users.insert(*user), "a user is new once");
+            (RowKey::User(_, user), Value::Since(offset)) => {
+                let before = self.users.insert(*user, *offset);
+                assert_eq!(before, None, "a user is new once");
             }
             _ => {}
         }
@@ -43,8 +44,8 @@ impl Known for Memory {
         self.submissions.get(id).cloned()
     }
 
-    fn user(&self, user: UserHash) -> bool {
-        self.users.contains(&user)
+    fn user(&self, user: UserHash) -> Option<u64> {
+        self.users.get(&user).copied()
     }
 }
 

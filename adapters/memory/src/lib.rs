@@ -8,6 +8,7 @@ pub mod clock;
 pub mod control;
 pub mod faulty;
 pub mod feed;
+pub mod group;
 pub mod log;
 pub mod store;
 
@@ -15,5 +16,6 @@ pub use clock::{ManualClock, SystemClock};
 pub use control::MemoryControl;
 pub use faulty::{Fault, FaultRates, Faults, Faulty};
 pub use feed::{MemoryFeed, MemoryPublisher, MemorySubscriber};
+pub use group::MemoryGroup;
 pub use log::{LogSettings, MemoryLog};
 pub use store::MemoryStore;

@@ -213,6 +213,8 @@ impl LogReader for MemoryReader {
 
 #[cfg(test)]
 mod tests {
+    use agon_schema::Topic;
+
     use super::*;
 
     fn append(value: &str) -> Append {

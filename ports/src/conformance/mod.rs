@@ -12,6 +12,7 @@ pub mod control_store;
 pub mod event_log;
 mod event_log_checks;
 pub mod event_log_reading;
+pub mod group;
 pub mod projection_store;
 pub mod projection_store_reading;
 mod projection_store_rows;
@@ -79,6 +80,7 @@ mod tests {
         let store_reading = include_str!("projection_store_reading.rs");
         let inspector = include_str!("store_inspector.rs");
         let feed = include_str!("change_feed.rs");
+        let group = include_str!("group.rs");
         let suites = [
             ("event_log", event_log, event_log),
             ("event_log_reading", include_str!("event_log_reading.rs"), event_log),
@@ -87,6 +89,7 @@ mod tests {
             ("projection_store_reading", store_reading, store),
             ("store_inspector", inspector, inspector),
             ("change_feed", feed, feed),
+            ("group", group, group),
         ];
         for (suite, source, lists) in suites {
             let mut cases = 0;

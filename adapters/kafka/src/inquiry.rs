@@ -1,0 +1,210 @@
+//! A client that only asks: which topics there are, where partitions begin and end, which cluster
+//! this is. Its calls block, each for the settings' timeout at most.
+
+use std::time::{Duration, Instant};
+
+use agon_ports::{Assignment, PortError};
+use agon_schema::TopicPartition;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::client::{Cluster, Words, plain};
+use crate::describe::{TopicIds, topic_ids};
+use crate::error::OpenError;
+
+/// How long one try of a call lasts before the client's words are heard.
+const SLICE: Duration = Duration::from_millis(500);
+/// How long one look at the client's words takes.
+const LOOK: Duration = Duration::from_millis(1);
+/// News that one look takes at most.
+const NEWS_MAX: usize = 64;
+
+/// Which end of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// The offset of the first record that is still there.
+    Start,
+    /// The offset that the next record gets.
+    End,
+}
+
+pub(crate) struct Inquiry {
+    cluster: Cluster,
+    words: Words,
+    consumer: BaseConsumer<Words>,
+}
+
+impl Inquiry {
+    /// A client of this cluster; connects when first asked.
+    ///
+    /// # Errors
+    /// [`OpenError::Refused`] for settings that the library does not take.
+    pub(crate) fn new(cluster: &Cluster) -> Result<Inquiry, OpenError> {
+        let words = Words::default();
+        let config = cluster.client_config();
+        let consumer = config.create_with_context(words.clone());
+        let consumer = consumer.map_err(|error| cluster.refused("make a client", error))?;
+        Ok(Inquiry { cluster: cluster.clone(), words, consumer })
+    }
+
+    /// Hears what the client has to say beside its answers.
+    pub(crate) fn serve(&self) {
+        for _ in 0..NEWS_MAX {
+            if self.consumer.poll(LOOK).is_none() {
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.cluster.settings.append_timeout_ms.into())
+    }
+
+    /// Asks in slices, so that a client that cannot connect says so before the time is over.
+    fn ask<T>(&self, call: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, OpenError> {
+        let deadline = Instant::now() + self.timeout();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let answer = call(left.min(SLICE));
+            self.serve();
+            match answer {
+                Ok(answer) => {
+                    self.words.answered();
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    let is_over = self.words.away().is_some() || left.is_zero();
+                    if is_over || !is_of_connection(&error) {
+                        return Err(self.failed(&error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &KafkaError) -> OpenError {
+        self.cluster.failed("ask the brokers", error, self.words.why(error))
+    }
+
+    /// What the brokers say of one topic.
+    pub(crate) fn metadata(&self, topic: &str) -> Result<Metadata, OpenError> {
+        self.ask(|wait| self.consumer.fetch_metadata(Some(topic), wait))
+    }
+
+    /// The cluster's own name.
+    pub(crate) fn cluster_id(&self) -> Result<String, OpenError> {
+        let id = self.consumer.client().fetch_cluster_id(self.timeout());
+        id.filter(|id| !id.is_empty()).ok_or_else(|| OpenError::Away {
+            address: self.cluster.address.clone(),
+            reason: "the cluster does not name itself yet".to_owned(),
+        })
+    }
+
+    /// The ids of topics; zero where the brokers give none.
+    pub(crate) fn topic_ids(&self, names: &[String]) -> Result<TopicIds, OpenError> {
+        let timeout_ms = i32::try_from(self.timeout().as_millis()).unwrap_or(i32::MAX);
+        match topic_ids(self.consumer.client(), names, timeout_ms) {
+            Ok(ids) => Ok(ids),
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::UnsupportedFeature)) => {
+                Ok(names.iter().map(|name| (name.clone(), 0)).collect())
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Where these partitions begin or end: one request a broker.
+    pub(crate) fn offsets(
+        &self,
+        sources: impl Iterator<Item = TopicPartition> + Clone,
+        edge: Edge,
+    ) -> Result<Assignment, PortError> {
+        let attempted = || match edge {
+            Edge::Start => format!("ask {} where partitions begin", self.cluster.address),
+            Edge::End => format!("ask {} where partitions end", self.cluster.address),
+        };
+        if sources.clone().next().is_none() {
+            return Ok(Assignment::new());
+        }
+        let answer = self.ask(|wait| self.offsets_once(sources.clone(), edge, wait));
+        answer.map_err(|error| PortError::later(attempted(), error))
+    }
+
+    fn offsets_once(
+        &self,
+        sources: impl Iterator<Item = TopicPartition>,
+        edge: Edge,
+        wait: Duration,
+    ) -> KafkaResult<Assignment> {
+        let offset = match edge {
+            Edge::Start => Offset::Beginning,
+            Edge::End => Offset::End,
+        };
+        let mut asked = TopicPartitionList::new();
+        for source in sources {
+            let (name, partition) = self.cluster.native(source);
+            asked.add_partition_offset(&name, partition, offset)?;
+        }
+        let answer = self.consumer.offsets_for_times(asked, wait)?;
+        let mut offsets = Assignment::new();
+        for element in answer.elements() {
+            element.error()?;
+            let topic = self.cluster.topic_of(element.topic());
+            let partition = u32::try_from(element.partition()).ok();
+            let (Some(topic), Some(partition), Offset::Offset(offset)) =
+                (topic, partition, element.offset())
+            else {
+                return Err(KafkaError::OffsetFetch(RDKafkaErrorCode::OffsetNotAvailable));
+            };
+            let source = TopicPartition { topic, partition };
+            offsets.insert(source, u64::try_from(offset).unwrap_or_default());
+        }
+        Ok(offsets)
+    }
+}
+
+impl Cluster {
+    /// What a failed call means for whoever opens the log.
+    pub(crate) fn failed(&self, attempted: &str, error: &KafkaError, reason: String) -> OpenError {
+        use RDKafkaErrorCode as Code;
+        let address = self.address.clone();
+        let remedy = match error.rdkafka_error_code() {
+            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+                "grant this client the rights it needs"
+            }
+            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
+                "correct the settings of the connection"
+            }
+            _ => return OpenError::Away { address, reason },
+        };
+        let attempted = attempted.to_owned();
+        OpenError::Refused { address, attempted, reason: format!("{reason}; {remedy}") }
+    }
+
+    /// A refusal of the client library itself.
+    pub(crate) fn refused(&self, attempted: &str, error: KafkaError) -> OpenError {
+        OpenError::Refused {
+            address: self.address.clone(),
+            attempted: attempted.to_owned(),
+            reason: plain(&error),
+        }
+    }
+}
+
+/// Whether asking again within the time may help.
+fn is_of_connection(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = error.rdkafka_error_code() else { return false };
+    matches!(
+        code,
+        Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::OperationTimedOut
+            | Code::RequestTimedOut
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::OffsetNotAvailable
+            | Code::Resolve
+    )
+}

@@ -1,0 +1,178 @@
+//! Why a store cannot be opened or made, and what a failed request means to the caller.
+
+use agon_ports::PortError;
+use agon_schema::LogId;
+use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
+use thiserror::Error;
+
+use crate::CqlAddress;
+
+/// Why [`init`](crate::init()) or [`ScyllaStore::open`](crate::ScyllaStore::open) refuses.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// No node answers, or none as it should.
+    #[error("{address} does not answer ({attempted}): {reason}; check that it runs there")]
+    Away {
+        /// The store.
+        address: CqlAddress,
+        /// What was asked.
+        attempted: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// The store answers, and refuses.
+    #[error("{address} refuses ({attempted}): {reason}")]
+    Refused {
+        /// The store.
+        address: CqlAddress,
+        /// What was asked.
+        attempted: String,
+        /// What it said.
+        reason: String,
+    },
+    /// There is no such keyspace, or `agon init` did not make it, or not to its end.
+    #[error("{address}: keyspace {keyspace} {what}; run `agon init` with this --store")]
+    NotMade {
+        /// The store.
+        address: CqlAddress,
+        /// The keyspace.
+        keyspace: String,
+        /// What is missing.
+        what: String,
+    },
+    /// Something is there and is not what `agon init` makes.
+    #[error("{address}: {what} is {found}, expected {expected}; name another keyspace in --store")]
+    Differs {
+        /// The store.
+        address: CqlAddress,
+        /// Which table, column or setting.
+        what: String,
+        /// As it is.
+        found: String,
+        /// As it should be.
+        expected: String,
+    },
+    /// The keyspace belongs to another log.
+    #[error(
+        "{address}: the keyspace belongs to log {found}, not to {expected}; name another keyspace \
+         in --store, or run `agon init --new-epoch` to give this one up for the new log"
+    )]
+    OtherLog {
+        /// The store.
+        address: CqlAddress,
+        /// The recorded log.
+        found: LogId,
+        /// The log that is to be folded.
+        expected: LogId,
+    },
+    /// The log had another number of partitions.
+    #[error(
+        "{address}: the keyspace was made for {found} partitions a topic, and the log has \
+         {expected}; the number cannot change, since keys would move"
+    )]
+    OtherPartitions {
+        /// The store.
+        address: CqlAddress,
+        /// The recorded number.
+        found: u32,
+        /// The log's.
+        expected: u32,
+    },
+    /// What was recorded about the keyspace cannot be read.
+    #[error("{address}: the record of the keyspace is damaged: {what}")]
+    Damaged {
+        /// The store.
+        address: CqlAddress,
+        /// What was found.
+        what: String,
+    },
+}
+
+impl OpenError {
+    /// Whether waiting may help: the store is away, or nobody ran `agon init` yet.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, OpenError::Away { .. } | OpenError::NotMade { .. })
+    }
+
+    /// No session came to be.
+    pub(crate) fn connecting(address: &CqlAddress, error: &NewSessionError) -> OpenError {
+        let attempted = "connect".to_owned();
+        OpenError::Away { address: address.clone(), attempted, reason: error.to_string() }
+    }
+
+    /// A request failed.
+    pub(crate) fn request(
+        address: &CqlAddress,
+        attempted: impl Into<String>,
+        error: impl Into<RequestError>,
+    ) -> OpenError {
+        let (address, attempted, error) = (address.clone(), attempted.into(), error.into());
+        let reason = error.reason;
+        match error.may_pass {
+            true => OpenError::Away { address, attempted, reason },
+            false => OpenError::Refused { address, attempted, reason },
+        }
+    }
+}
+
+/// What became of a request that was not answered well.
+#[derive(Debug)]
+pub(crate) struct RequestError {
+    reason: String,
+    may_pass: bool,
+}
+
+impl RequestError {
+    /// What stands in the store is not what was written there.
+    pub(crate) fn damaged(reason: impl ToString) -> RequestError {
+        RequestError { reason: reason.to_string(), may_pass: false }
+    }
+
+    /// The error of a port. A request whose outcome is not known may pass: what it wrote may be
+    /// written again.
+    pub(crate) fn into_port(self, attempted: impl Into<String>) -> PortError {
+        match self.may_pass {
+            true => PortError::later(attempted, self.reason),
+            false => PortError::never(attempted, self.reason),
+        }
+    }
+}
+
+impl From<ExecutionError> for RequestError {
+    fn from(error: ExecutionError) -> RequestError {
+        let may_pass = match &error {
+            ExecutionError::BadQuery(_) | ExecutionError::UseKeyspaceError(_) => false,
+            ExecutionError::LastAttemptError(error) => attempt_may_pass(error),
+            _ => true,
+        };
+        RequestError { reason: error.to_string(), may_pass }
+    }
+}
+
+impl From<PrepareError> for RequestError {
+    fn from(error: PrepareError) -> RequestError {
+        let may_pass = match &error {
+            PrepareError::AllAttemptsFailed { first_attempt } => attempt_may_pass(first_attempt),
+            _ => true,
+        };
+        RequestError { reason: error.to_string(), may_pass }
+    }
+}
+
+/// Whether the same request may succeed later.
+fn attempt_may_pass(error: &RequestAttemptError) -> bool {
+    match error {
+        RequestAttemptError::SerializationError(_)
+        | RequestAttemptError::CqlRequestSerialization(_) => false,
+        RequestAttemptError::DbError(error, _) => !matches!(
+            error,
+            DbError::SyntaxError
+                | DbError::Invalid
+                | DbError::AlreadyExists { .. }
+                | DbError::AuthenticationError
+                | DbError::Unauthorized
+                | DbError::ConfigError
+        ),
+        _ => true,
+    }
+}

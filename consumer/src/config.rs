@@ -28,6 +28,15 @@ pub struct ConsumerConfig {
     pub retry_max_ms: u64,
     /// How often lag is measured. Default: 1,000 ms.
     pub lag_interval_ms: u64,
+    /// How often progress is told to the feed even when nothing moved, so that readers know that
+    /// they are not behind. Default: 1,000 ms.
+    pub heartbeat_interval_ms: u64,
+    /// How long what is folded may take to be stored when partitions are revoked; the rest is
+    /// folded again by whoever has them next. Default: 3,000 ms.
+    pub revoke_flush_ms_max: u64,
+    /// Called at every crash point.
+    #[cfg(feature = "crash_points")]
+    pub crash: Option<crate::crash::CrashHook>,
 }
 
 impl Default for ConsumerConfig {
@@ -44,6 +53,10 @@ impl Default for ConsumerConfig {
             filter_items_max: 50_000_000,
             retry_max_ms: 5_000,
             lag_interval_ms: 1_000,
+            heartbeat_interval_ms: 1_000,
+            revoke_flush_ms_max: 3_000,
+            #[cfg(feature = "crash_points")]
+            crash: None,
         }
     }
 }

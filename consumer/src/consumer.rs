@@ -1,89 +1,46 @@
-//! The workers together: assignment, resume, status, shutdown.
+//! The workers together: alone or in a group, status, shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_ports::{Assignment, ChangePublisher, Clock, EventLog, PortError, ProjectionStore};
-use agon_projections::row::Progress;
-use agon_schema::{Position, TopicPartition};
+use agon_ports::{Assignment, ChangePublisher, Clock, EventLog, Group, PortError, ProjectionStore};
+use agon_schema::TopicPartition;
 use prometheus::Registry;
-use thiserror::Error;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::ConsumerConfig;
-use crate::lag;
+use crate::crash::point;
+use crate::error::ConsumerError;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::resume::{Resumed, resume};
-use crate::worker::{Positions, Shared, Stored, Worker};
-
-/// Why the consumer stopped.
-#[derive(Debug, Error)]
-pub enum ConsumerError {
-    /// A port refused something for good.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// The record at the stored position is another one.
-    #[error(
-        "the store was folded through offset {stored} of another log: the record at {} offset {} \
-         is not the one it saw; restore the log that belongs to it, or run `agon rebuild`",
-        position.source, position.offset
-    )]
-    AnotherLog {
-        /// What was read.
-        position: Position,
-        /// Where the store stands.
-        stored: u64,
-    },
-    /// The log ends before the stored position.
-    #[error(
-        "the store is folded through offset {stored} of {source_partition}, but the log ends at \
-         {end}: records are missing; restore the log, or run `agon rebuild`"
-    )]
-    LogTooShort {
-        /// Which partition.
-        source_partition: TopicPartition,
-        /// Where the store stands.
-        stored: u64,
-        /// The offset that the next record would get.
-        end: u64,
-    },
-    /// A metric's name is taken.
-    #[error("register metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    /// A worker ended without an answer.
-    #[error("a worker stopped: {0}")]
-    Worker(String),
-    /// Not everything was stored before the deadline; it is folded again at the next start.
-    #[error(
-        "shutdown took longer than {deadline_ms} ms; what was not stored is folded again at the \
-         next start"
-    )]
-    Deadline {
-        /// How long it was given.
-        deadline_ms: u128,
-    },
-}
+use crate::share::{Ready, Share, Sources};
+use crate::standing::{Phase, Standing};
+use crate::worker::{Positions, Shared};
 
 /// Where one partition stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionStatus {
     /// Which.
     pub source: TopicPartition,
-    /// Stored through this offset, if through any.
+    /// Whether this consumer works on it; in a group others have their share.
+    pub is_mine: bool,
+    /// Stored through this offset, if through any; not known of others' partitions.
     pub applied: Option<u64>,
     /// The offset that the next record of the log will get.
     pub end: u64,
 }
 
-/// Running workers over all partitions of a log.
+/// Running workers: alone over all partitions of a log, or as a member of a group over a share.
 pub struct Consumer {
+    config: ConsumerConfig,
     log: Arc<dyn EventLog>,
     positions: watch::Receiver<Positions>,
+    standing: watch::Receiver<Standing>,
     failure: watch::Receiver<Option<String>>,
     stop: CancellationToken,
-    workers: JoinSet<Result<(), ConsumerError>>,
+    work: AbortOnDropHandle<Result<(), ConsumerError>>,
 }
 
 impl Consumer {
@@ -99,48 +56,72 @@ impl Consumer {
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Consumer, ConsumerError> {
-        let resumed = resume(log.as_ref(), store.as_ref()).await?;
-        let reached = resumed.iter().filter_map(|resumed| {
-            let Resumed { source, stored, appended_at_ms } = resumed;
-            let applied = stored.as_ref()?.applied;
-            Some((*source, Stored { applied, appended_at_ms: *appended_at_ms }))
-        });
-        let (sender, positions) = watch::channel(reached.collect::<Positions>());
-        let mut shares_to_read = Vec::new();
-        for share in shares(resumed, config.workers) {
-            let from: Assignment = share
-                .iter()
-                .map(|resumed| (resumed.source, next(resumed.stored.as_ref())))
-                .collect();
-            shares_to_read.push((share, log.read(from).await?));
-        }
-        let ends = log.ends().await?;
-        let shared = Shared {
-            // Last of what can fail, so that a start that failed may be tried again.
-            metrics: Metrics::register(registry)?,
-            config,
-            store,
-            publisher,
-            partitions: log.partitions(),
-            positions: Arc::new(sender),
-            stop: CancellationToken::new(),
+        let sources: Sources = Arc::new(TopicPartition::all(log.partitions()).collect());
+        let ready = Ready::resume(&config, log.as_ref(), store.as_ref(), &sources).await?;
+        // Last of what can fail, so that a start that failed may be tried again.
+        let metrics = Metrics::register(registry)?;
+        let shared = shared(config, log.as_ref(), store, publisher, metrics);
+        let share = Share::start(ready, &shared, &log, &clock).await;
+        let standing = Arc::new(watch::Sender::new(Standing::with(Phase::Working, &sources)));
+        let told = Arc::clone(&standing);
+        Ok(Consumer::of(&shared, log, &standing, |failed| alone(share, failed, told)))
+    }
+
+    /// Joins a group and works on the share that it assigns, until that is revoked, and on the
+    /// next one. Call it in a runtime. It answers at once: [`Consumer::standing`] says how far it
+    /// has come, [`Consumer::failure`] why it gave up.
+    ///
+    /// # Errors
+    /// A metric's name is taken.
+    pub fn start_in_group(
+        config: ConsumerConfig,
+        log: Arc<dyn EventLog>,
+        store: Arc<dyn ProjectionStore>,
+        publisher: Arc<dyn ChangePublisher>,
+        group: Arc<dyn Group>,
+        clock: Arc<dyn Clock>,
+        registry: &Registry,
+    ) -> Result<Consumer, ConsumerError> {
+        let metrics = Metrics::register(registry)?;
+        let shared = shared(config, log.as_ref(), store, publisher, metrics);
+        let standing = Arc::new(watch::Sender::new(Standing::new(Phase::Joining)));
+        let membership = Membership {
+            shared: shared.clone(),
+            log: Arc::clone(&log),
+            clock,
+            group,
+            standing: Arc::clone(&standing),
         };
-        let stop = shared.stop.clone();
-        let mut workers = JoinSet::new();
+        Ok(Consumer::of(&shared, log, &standing, |_| membership.run()))
+    }
+
+    /// Runs this work and listens to it.
+    fn of<W>(
+        shared: &Shared,
+        log: Arc<dyn EventLog>,
+        standing: &Arc<watch::Sender<Standing>>,
+        work: impl FnOnce(Failed) -> W,
+    ) -> Consumer
+    where
+        W: Future<Output = Result<(), ConsumerError>> + Send + 'static,
+    {
         let (failed, failure) = watch::channel(None);
         let failed = Arc::new(failed);
-        for (share, reader) in shares_to_read {
-            let worker = Worker::new(shared.clone(), share, reader);
-            workers.spawn(reported(worker.run(), Arc::clone(&failed)));
+        let work = reported(work(Arc::clone(&failed)), failed, Arc::clone(standing));
+        Consumer {
+            config: shared.config.clone(),
+            log,
+            positions: shared.positions.subscribe(),
+            standing: standing.subscribe(),
+            failure,
+            stop: shared.stop.clone(),
+            work: AbortOnDropHandle::new(tokio::spawn(work)),
         }
-        let lag = lag::begin(&shared, &ends, clock.as_ref());
-        let lag = lag::measure(shared, lag, Arc::clone(&log), clock);
-        let until_stopped = stop.clone();
-        workers.spawn(async move {
-            until_stopped.run_until_cancelled(lag).await;
-            Ok(())
-        });
-        Ok(Consumer { log, positions, failure, stop, workers })
+    }
+
+    /// What it works on at present, and what is in its way.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
     }
 
     /// Where every partition stands.
@@ -149,9 +130,11 @@ impl Consumer {
     /// When the log is away.
     pub async fn status(&self) -> Result<Vec<PartitionStatus>, PortError> {
         let ends = self.log.ends().await?;
+        let mine = self.standing().partitions;
         let positions = self.positions.borrow();
         let of = |(source, end): (TopicPartition, u64)| PartitionStatus {
             source,
+            is_mine: mine.contains(&source),
             applied: positions.get(&source).map(|stored| stored.applied),
             end,
         };
@@ -163,38 +146,35 @@ impl Consumer {
         Reached(self.positions.clone())
     }
 
-    /// Waits until a worker fails, for others to hold: it ends only then, with the reason.
+    /// Waits until the consumer or, alone, one of its workers fails, for others to hold: it ends
+    /// only then, with the reason.
     pub fn failure(&self) -> impl Future<Output = String> + Send + use<> {
         let mut failure = self.failure.clone();
         async move {
             match failure.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
                 Ok(Some(reason)) => reason,
-                // The workers ended and none failed.
+                // The work ended and nothing failed.
                 _ => std::future::pending().await,
             }
         }
     }
 
-    /// Stops reading, stores what was folded, and ends.
+    /// Stops reading, stores what was folded, leaves the group, and ends.
     ///
     /// # Errors
     /// The first failure of a worker, or that `deadline` passed; nothing acknowledged is lost.
-    pub async fn stop(mut self, deadline: Duration) -> Result<(), ConsumerError> {
+    pub async fn stop(self, deadline: Duration) -> Result<(), ConsumerError> {
+        point(&self.config, "shutdown.before_flush");
         self.stop.cancel();
-        // One that failed keeps no other from storing what it folded.
-        let all = async {
-            let mut first = Ok(());
-            while let Some(ended) = self.workers.join_next().await {
-                let ended = ended.unwrap_or_else(|e| Err(ConsumerError::Worker(e.to_string())));
-                first = first.and(ended);
-            }
-            first
-        };
-        tokio::time::timeout(deadline, all)
-            .await
-            .unwrap_or(Err(ConsumerError::Deadline { deadline_ms: deadline.as_millis() }))
+        match tokio::time::timeout(deadline, self.work).await {
+            Ok(ended) => ended.unwrap_or_else(|e| Err(ConsumerError::Worker(e.to_string()))),
+            Err(_) => Err(ConsumerError::Deadline { deadline_ms: deadline.as_millis() }),
+        }
     }
 }
+
+/// Where a reason to fail is told.
+type Failed = Arc<watch::Sender<Option<String>>>;
 
 /// Knows how far the store stands.
 #[derive(Clone)]
@@ -218,36 +198,76 @@ impl Reached {
     }
 }
 
-/// Runs a worker and says why it failed, should it; a panic is a failure too.
-async fn reported(
-    worker: impl Future<Output = Result<(), ConsumerError>>,
-    failed: Arc<watch::Sender<Option<String>>>,
+/// What all workers share.
+fn shared(
+    config: ConsumerConfig,
+    log: &dyn EventLog,
+    store: Arc<dyn ProjectionStore>,
+    publisher: Arc<dyn ChangePublisher>,
+    metrics: Metrics,
+) -> Shared {
+    Shared {
+        config,
+        store,
+        publisher,
+        partitions: log.partitions(),
+        metrics,
+        positions: Arc::new(watch::Sender::new(Positions::new())),
+        commits: None,
+        stop: CancellationToken::new(),
+        #[cfg(feature = "controls")]
+        kept: crate::partition::Kept::default(),
+    }
+}
+
+/// Waits for the workers on all partitions. One that failed keeps no other from working on.
+async fn alone(
+    mut share: Share,
+    failed: Failed,
+    standing: Arc<watch::Sender<Standing>>,
 ) -> Result<(), ConsumerError> {
-    struct Unless(Arc<watch::Sender<Option<String>>>, Option<String>);
+    let mut first = Ok(());
+    while let Some(ended) = share.next_ended().await {
+        let ended = ended.map_err(ConsumerError::from);
+        if let Err(error) = &ended {
+            fail(&failed, &error.to_string());
+            standing.send_modify(|standing| standing.phase = Phase::Ended);
+        }
+        first = first.and(ended);
+    }
+    share.passed("shutdown.after_flush");
+    first
+}
+
+/// Tells the first reason to fail.
+fn fail(failed: &Failed, reason: &str) {
+    failed.send_if_modified(|told| {
+        let is_first = told.is_none();
+        told.get_or_insert_with(|| reason.to_owned());
+        is_first
+    });
+}
+
+/// Does the work and says why it failed, should it; a panic is a failure too.
+async fn reported(
+    work: impl Future<Output = Result<(), ConsumerError>>,
+    failed: Failed,
+    standing: Arc<watch::Sender<Standing>>,
+) -> Result<(), ConsumerError> {
+    struct Unless(Failed, Option<String>);
     impl Drop for Unless {
         fn drop(&mut self) {
             if let Some(reason) = self.1.take() {
-                self.0.send_replace(Some(reason));
+                fail(&self.0, &reason);
             }
         }
     }
-    let mut guard = Unless(failed, Some("a worker stopped without a reason".to_owned()));
-    let ended = worker.await;
+    let mut guard = Unless(failed, Some("the consumer stopped without a reason".to_owned()));
+    let ended = work.await;
     guard.1 = ended.as_ref().err().map(ToString::to_string);
+    standing.send_modify(|standing| {
+        standing.phase = Phase::Ended;
+        standing.hindrance = guard.1.clone();
+    });
     ended
-}
-
-/// The first offset that is not folded.
-fn next(stored: Option<&Progress>) -> u64 {
-    stored.map_or(0, |progress| progress.applied + 1)
-}
-
-/// Splits the partitions over the workers, each topic evenly.
-fn shares<T>(partitions: Vec<T>, workers: usize) -> Vec<Vec<T>> {
-    let workers = workers.clamp(1, partitions.len().max(1));
-    let mut shares: Vec<_> = (0..workers).map(|_| Vec::new()).collect();
-    for (index, item) in partitions.into_iter().enumerate() {
-        shares[index % workers].push(item);
-    }
-    shares
 }

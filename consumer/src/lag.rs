@@ -7,6 +7,7 @@ use std::time::Duration;
 use agon_ports::{Assignment, Clock, EventLog};
 use agon_schema::TopicPartition;
 
+use crate::share::Sources;
 use crate::worker::{Positions, Shared};
 
 /// Since when records may wait, partition by partition.
@@ -44,19 +45,25 @@ impl Lag {
     }
 }
 
-/// Shows the lag of every partition once, so that each is there from the first scrape.
-pub(crate) fn begin(shared: &Shared, ends: &Assignment, clock: &dyn Clock) -> Lag {
+/// Shows the lag of these partitions once, so that each is there from the first scrape.
+pub(crate) fn begin(
+    shared: &Shared,
+    sources: &Sources,
+    ends: &Assignment,
+    clock: &dyn Clock,
+) -> Lag {
     let now_ms = clock.now().micros() / 1_000;
     let mut lag = Lag::new(now_ms);
     let positions = shared.positions.borrow().clone();
-    show(shared, &mut lag, ends, &positions, now_ms);
+    show(shared, &mut lag, sources, ends, &positions, now_ms);
     lag
 }
 
-/// Shows the lag of every partition again and again. Never ends.
+/// Shows the lag of these partitions again and again. Never ends.
 pub(crate) async fn measure(
     shared: Shared,
     mut lag: Lag,
+    sources: Sources,
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
 ) {
@@ -69,14 +76,21 @@ pub(crate) async fn measure(
         // Before the log's ends: what is stored by now is below them.
         let positions = shared.positions.borrow().clone();
         match log.ends().await {
-            Ok(ends) => show(&shared, &mut lag, &ends, &positions, now_ms()),
+            Ok(ends) => show(&shared, &mut lag, &sources, &ends, &positions, now_ms()),
             Err(error) => tracing::warn!(%error, "lag is not known"),
         }
     }
 }
 
-fn show(shared: &Shared, lag: &mut Lag, ends: &Assignment, positions: &Positions, now_ms: i64) {
-    for (source, end) in ends {
+fn show(
+    shared: &Shared,
+    lag: &mut Lag,
+    sources: &Sources,
+    ends: &Assignment,
+    positions: &Positions,
+    now_ms: i64,
+) {
+    for (source, end) in ends.iter().filter(|(source, _)| sources.contains(source)) {
         let (records, seconds) = lag.of(*source, *end, positions, now_ms);
         shared.metrics.lag(*source, records, seconds);
     }

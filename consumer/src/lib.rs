@@ -4,22 +4,34 @@
 //! Reading order: [`config`] the limits, [`decoded`] a record and what it says, [`partition`] the
 //! pure state of one partition with `live`, [`seen`] and [`overlay`] behind it, [`step`] the pure
 //! decision of what comes next, `worker` the loop that only carries it out with `load` and
-//! `flusher` at its sides, [`consumer`] the workers together, which begin by `resume`.
+//! `flusher` at its sides, `share` some workers together, which begin by `resume`, `membership` the
+//! life in a group, [`consumer`] all of it.
 
 pub mod config;
 pub mod consumer;
+#[cfg(feature = "controls")]
+pub mod controls;
+mod crash;
 pub mod decoded;
+pub mod error;
 mod flusher;
 mod lag;
 mod live;
 mod load;
+mod membership;
 pub mod metrics;
 pub mod overlay;
 pub mod partition;
 mod resume;
 pub mod seen;
+mod share;
+pub mod standing;
 pub mod step;
 mod worker;
 
 pub use config::ConsumerConfig;
-pub use consumer::{Consumer, ConsumerError, PartitionStatus, Reached};
+pub use consumer::{Consumer, PartitionStatus, Reached};
+#[cfg(feature = "crash_points")]
+pub use crash::{CRASH_POINTS, CrashHook};
+pub use error::ConsumerError;
+pub use standing::{Phase, Standing};

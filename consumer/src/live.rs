@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use agon_projections::{Applied, Cell, CellFlush, CellKey, Outcome, Rejection, Row, RowKey};
+use agon_projections::row::SubmissionRow;
+use agon_projections::{
+    Applied, Cell, CellFlush, CellKey, Known, Outcome, Reason, Rejection, Row, RowKey,
+};
 
 use crate::decoded::Told;
 use crate::overlay::{Found, Layers, Overlay};
@@ -38,6 +41,18 @@ pub(crate) enum Folded {
     Duplicate,
     /// It does not count.
     Rejected(Rejection),
+    /// The cell holds what became of it already.
+    Replayed(Past),
+}
+
+/// What became of an event when the cell was at it, as far as the rows beside the cell tell.
+pub(crate) enum Past {
+    /// It took effect.
+    Counted,
+    /// It said what had been said.
+    Duplicate,
+    /// It did not count. Its dead letter is stored; for a conflict it can be told again.
+    Rejected(Option<Rejection>),
 }
 
 impl Live {
@@ -61,10 +76,32 @@ impl Live {
         self.seen.may_contain(key) && !self.dirty.holds(key) && !self.in_flight.holds(key)
     }
 
-    /// Folds one event.
+    /// Whether the cell holds what became of this record already. A store that keeps cell and
+    /// progress apart may hold a cell that is ahead.
+    pub(crate) fn holds(&self, offset: u64) -> bool {
+        #[cfg(feature = "controls")]
+        if crate::controls::is_broken("no_replay_skip") {
+            return false;
+        }
+        self.cell.applied().is_some_and(|applied| offset <= applied)
+    }
+
+    /// Counts a record that could not even be read, where the cell counts such. Whether it did.
+    pub(crate) fn reject_unread(&mut self, offset: u64) -> bool {
+        let is_new = !self.holds(offset);
+        if is_new {
+            self.cell.reject_unread(offset);
+        }
+        is_new
+    }
+
+    /// Folds one event, or says what became of it when the cell was at it.
     pub(crate) fn step(&mut self, offset: u64, told: &Told, found: &Found) -> Folded {
         let near = [&self.dirty, &self.in_flight];
         let known = Layers { cell: &told.cell, near, found };
+        if self.holds(offset) {
+            return Folded::Replayed(past(offset, told, &known));
+        }
         match self.cell.step_marked(offset, &told.event, &told.marks, &known) {
             Outcome::Counted(effects) => {
                 let mut rows = 0;
@@ -85,6 +122,12 @@ impl Live {
             Outcome::Duplicate(_) => Folded::Duplicate,
             Outcome::Rejected(rejection) => Folded::Rejected(rejection),
         }
+    }
+
+    /// Whether a stored submission is ahead of this cell, which holds every change to it that was
+    /// not in memory: then somebody else stored it.
+    pub(crate) fn is_overtaken(&self, submission: &SubmissionRow) -> bool {
+        Some(submission.ver) > self.cell.applied()
     }
 
     /// What changed since the last flush, if anything did; it is in flight from now on.
@@ -118,4 +161,25 @@ impl Live {
         let now = CELL_SLOTS + self.cell.slots() as usize + filter;
         (now, std::mem::replace(&mut self.weighed, now))
     }
+}
+
+/// Where an identity took effect tells what became of an event that carries it.
+fn past(offset: u64, told: &Told, known: &dyn Known) -> Past {
+    let Some(first) = known.first_seen(told.marks.identity).filter(|first| first.offset <= offset)
+    else {
+        return Past::Rejected(None);
+    };
+    if first.offset == offset {
+        return Past::Counted;
+    }
+    if first.content == told.marks.content {
+        return Past::Duplicate;
+    }
+    Past::Rejected(Some(conflict(first.offset)))
+}
+
+/// As the fold says it.
+fn conflict(first: u64) -> Rejection {
+    let detail = format!("offset {first} says otherwise under the same identity");
+    Rejection::new(Reason::ConflictingDuplicate, detail)
 }

@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use agon_ports::{Order, PortError, Retry, Scan};
+use agon_projections::row::Value;
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{CellKey, Row, RowKey, Table};
 
-use crate::consumer::ConsumerError;
+use crate::crash::point;
 use crate::decoded::Decoded;
+use crate::error::Stopped;
 use crate::flusher::pause;
 use crate::overlay::Found;
 use crate::partition::{PartitionFold, found};
@@ -18,38 +20,47 @@ use crate::worker::Shared;
 /// Rows a page when a cell is loaded.
 const PAGE_ROWS: usize = 4_096;
 
+/// How often a cell that moves under the reader is read, until it is clear that somebody else
+/// writes it for good.
+const LOADS_MAX: usize = 20;
+
 /// Loads what a batch needs. `None` when told to stop before the store answered.
 pub(crate) async fn prepare(
     shared: &Shared,
     fold: &mut PartitionFold,
     batch: &[Decoded],
-) -> Result<Option<Found>, ConsumerError> {
+) -> Result<Option<Found>, Stopped> {
     for key in fold.missing_cells(batch) {
         let Some((own, seen)) = load(shared, &key).await? else {
             return Ok(None);
         };
         fold.load(key, own, seen);
+        point(&shared.config, "load.after_cell");
     }
     let keys: Vec<RowKey> = fold.missing_rows(batch).into_iter().collect();
     if keys.is_empty() {
         return Ok(Some(Found::default()));
     }
-    let rows = patiently(shared, || shared.store.get(keys.clone())).await?;
-    Ok(rows.map(found))
+    let Some(rows) = patiently(shared, || shared.store.get(keys.clone())).await? else {
+        return Ok(None);
+    };
+    let found = found(rows);
+    match fold.overtaken(&found) {
+        Some(key) => Err(overtaken(format!("read {key}"))),
+        None => Ok(Some(found)),
+    }
 }
 
-/// A cell's own rows, and the filter over those that events ask for.
-async fn load(shared: &Shared, key: &CellKey) -> Result<Option<(Vec<Row>, Seen)>, ConsumerError> {
-    let mut own = Vec::new();
-    for table in [Table::Heads, Table::Entrants, Table::Servers] {
-        let all = pages(shared, table, key, |page| {
-            own.extend(page);
-            true
-        });
-        if all.await?.is_none() {
-            return Ok(None);
-        }
-    }
+fn overtaken(attempted: String) -> Stopped {
+    let reason = "it is ahead of what was folded here: another consumer writes the same partition; \
+                  run one consumer over a directory, or all of them in one group";
+    Stopped::Overtaken(PortError::never(attempted, reason))
+}
+
+/// A cell's own rows, and the filter over those that events ask for. The rows beside a cell are in
+/// the store before the cell is, so they are read after it.
+async fn load(shared: &Shared, key: &CellKey) -> Result<Option<(Vec<Row>, Seen)>, Stopped> {
+    let Some(own) = load_own(shared, key).await? else { return Ok(None) };
     let mut seen = Seen::new(shared.config.filter_items_max);
     for table in [Table::FirstSeen, Table::Users, Table::Submissions] {
         let all = pages(shared, table, key, |page| {
@@ -64,15 +75,58 @@ async fn load(shared: &Shared, key: &CellKey) -> Result<Option<(Vec<Row>, Seen)>
     Ok(Some((own, seen)))
 }
 
+/// A cell's own rows as they stood together: read again when the cell moved meanwhile, since
+/// somebody who has lost the partition may still write.
+async fn load_own(shared: &Shared, key: &CellKey) -> Result<Option<Vec<Row>>, Stopped> {
+    for _ in 0..LOADS_MAX {
+        let mut own = Vec::new();
+        for table in [Table::Heads, Table::Entrants, Table::Servers] {
+            let all = pages(shared, table, key, |page| {
+                own.extend(page);
+                true
+            });
+            if all.await?.is_none() {
+                return Ok(None);
+            }
+        }
+        let head = vec![RowKey::Head(key.clone())];
+        let Some(after) = patiently(shared, || shared.store.get(head.clone())).await? else {
+            return Ok(None);
+        };
+        if stand_together(&own, after.first().and_then(Option::as_ref)) {
+            return Ok(Some(own));
+        }
+        tracing::info!(cell = %key, "the cell moved while it was loaded; it is read again");
+    }
+    Err(overtaken(format!("load {key}")))
+}
+
+/// Whether these rows are of one flush: the head is the same before and after they were read, and
+/// none of them is newer.
+fn stand_together(own: &[Row], head_after: Option<&Row>) -> bool {
+    let is_head = |row: &&Row| matches!(row.key, RowKey::Head(_));
+    let head = own.iter().find(is_head);
+    let applied = match head.map(|row| &row.value) {
+        Some(Value::Head(head)) => Some(head.applied),
+        _ => None,
+    };
+    let ver = |row: &Row| match &row.value {
+        Value::Rating(rating) => Some(rating.ver),
+        Value::Score(score) => Some(score.ver),
+        _ => None,
+    };
+    head == head_after && own.iter().all(|row| ver(row) <= applied)
+}
+
 /// Hands over the rows of a cell in a table page by page, until `take` says that it has enough.
-/// Only this worker writes them, and none of them is in a flush under way: a cell leaves memory
-/// when everything of it is stored.
+/// None of them is in a flush of this worker under way: a cell leaves memory when everything of it
+/// is stored.
 async fn pages(
     shared: &Shared,
     table: Table,
     key: &CellKey,
     mut take: impl FnMut(Vec<Row>) -> bool,
-) -> Result<Option<()>, ConsumerError> {
+) -> Result<Option<()>, Stopped> {
     let mut after = None;
     loop {
         let scan = Scan {
@@ -93,10 +147,7 @@ async fn pages(
 }
 
 /// Tries until the store answers; `None` when told to stop first.
-async fn patiently<T, F>(
-    shared: &Shared,
-    mut ask: impl FnMut() -> F,
-) -> Result<Option<T>, ConsumerError>
+async fn patiently<T, F>(shared: &Shared, mut ask: impl FnMut() -> F) -> Result<Option<T>, Stopped>
 where
     F: Future<Output = Result<T, PortError>>,
 {

@@ -27,6 +27,7 @@ pub(crate) struct Tally {
     counted: u64,
     duplicates: u64,
     rejected: BTreeMap<Reason, u64>,
+    replayed: u64,
 }
 
 impl Tally {
@@ -34,6 +35,7 @@ impl Tally {
         match verdict {
             Verdict::Counted => self.counted += 1,
             Verdict::Duplicate => self.duplicates += 1,
+            Verdict::Replayed => self.replayed += 1,
             Verdict::Rejected(reason) => *self.rejected.entry(reason).or_default() += 1,
         }
     }
@@ -46,6 +48,7 @@ pub struct Metrics {
     folded: IntCounterVec,
     rejected: IntCounterVec,
     duplicate: IntCounterVec,
+    replayed: IntCounterVec,
     flushes: IntCounterVec,
     flush_duration_seconds: Histogram,
     flush_rows: Histogram,
@@ -86,6 +89,11 @@ impl Metrics {
                 &["topic", "reason"],
             )?,
             duplicate: counter("agon_events_duplicate_total", "Said before.", &["topic"])?,
+            replayed: counter(
+                "agon_events_replayed_total",
+                "Read again, and found in the stored cell already.",
+                &["topic"],
+            )?,
             flushes: counter(
                 "agon_flushes_total",
                 "Flushes of a projection's partitions by result.",
@@ -111,6 +119,7 @@ impl Metrics {
         for topic in Topic::ALL {
             self.consumed.with_label_values(&[topic.name()]);
             self.duplicate.with_label_values(&[topic.name()]);
+            self.replayed.with_label_values(&[topic.name()]);
             self.folded.with_label_values(&[projection(topic)]);
             for result in ["ok", "error"] {
                 self.flushes.with_label_values(&[projection(topic), result]);
@@ -124,10 +133,11 @@ impl Metrics {
     /// Records were folded.
     pub(crate) fn folded(&self, topic: Topic, tally: &Tally) {
         let rejected: u64 = tally.rejected.values().sum();
-        let consumed = tally.counted + tally.duplicates + rejected;
+        let consumed = tally.counted + tally.duplicates + rejected + tally.replayed;
         self.consumed.with_label_values(&[topic.name()]).inc_by(consumed);
         self.folded.with_label_values(&[projection(topic)]).inc_by(tally.counted);
         self.duplicate.with_label_values(&[topic.name()]).inc_by(tally.duplicates);
+        self.replayed.with_label_values(&[topic.name()]).inc_by(tally.replayed);
         for (reason, count) in &tally.rejected {
             self.rejected.with_label_values(&[topic.name(), reason.code()]).inc_by(*count);
         }
@@ -153,5 +163,14 @@ impl Metrics {
         let place = [source.topic.name(), partition.as_str()];
         self.lag_records.with_label_values(&place).set(records.try_into().unwrap_or(i64::MAX));
         self.lag_seconds.with_label_values(&place).set(seconds);
+    }
+
+    /// A partition is no longer this consumer's: others say how far behind it is.
+    pub(crate) fn forget_lag(&self, source: TopicPartition) {
+        let partition = source.partition.to_string();
+        let place = [source.topic.name(), partition.as_str()];
+        // An error says that it never was shown.
+        let _ = self.lag_records.remove_label_values(&place);
+        let _ = self.lag_seconds.remove_label_values(&place);
     }
 }

@@ -8,11 +8,10 @@ use agon_ports::LogRecord;
 use agon_projections::fold::{rejected_rows, wanted};
 use agon_projections::row::{Counts, Progress, Value};
 use agon_projections::{Applied, Cell, CellKey, Flush, Reason, Rejection, Row, RowKey};
-use agon_schema::Record;
-use agon_schema::{Topic, TopicPartition};
+use agon_schema::{Record, Topic, TopicPartition};
 
 use crate::decoded::Decoded;
-use crate::live::{Folded, Live};
+use crate::live::{Folded, Live, Past};
 use crate::overlay::Found;
 use crate::seen::Seen;
 
@@ -25,6 +24,8 @@ pub enum Verdict {
     Duplicate,
     /// It became a dead letter.
     Rejected(Reason),
+    /// The stored cell held already what became of it.
+    Replayed,
 }
 
 /// The fold of one partition.
@@ -123,9 +124,23 @@ impl PartitionFold {
             let Ok(told) = &decoded.event else { continue };
             let Some(live) = self.cells.get(&told.cell) else { continue };
             let wanted = wanted(&told.cell, &told.event, &told.marks).into_iter().flatten();
-            keys.extend(wanted.filter(|key| live.lacks(key)));
+            // What became of one that the cell holds is told by its identity alone.
+            let count = if live.holds(decoded.record.position.offset) { 1 } else { usize::MAX };
+            keys.extend(wanted.take(count).filter(|key| live.lacks(key)));
         }
         keys
+    }
+
+    /// The first row among these that is ahead of what was folded here: somebody else stored it,
+    /// and what is in memory is no longer what the store holds.
+    pub fn overtaken<'a>(&self, found: &'a Found) -> Option<&'a RowKey> {
+        let is_ahead = |(key, value): &(&RowKey, &Value)| match (key, value) {
+            (RowKey::Submission(cell, _), Value::Submission(submission)) => {
+                self.cells.get(cell).is_some_and(|live| live.is_overtaken(submission))
+            }
+            _ => false,
+        };
+        found.iter().find(is_ahead).map(|(key, _)| key)
     }
 
     /// Folds one record. All cells and rows it needs were loaded.
@@ -133,38 +148,49 @@ impl PartitionFold {
         let Decoded { record, event } = decoded;
         let offset = record.position.offset;
         debug_assert!(self.applied.map_or(0, |applied| applied + 1) == offset);
-        let rejection = match event {
-            Ok(told) => match self.visit(&told.cell).step(offset, &told, found) {
-                Folded::Counted(rows) => {
-                    self.dirty_rows += rows;
-                    self.counts.counted += 1;
-                    None
+        let folded = match event {
+            Ok(told) => self.visit(&told.cell).step(offset, &told, found),
+            Err(rejection) => match self.counting_cell() {
+                Some(key) if !self.visit(&key).reject_unread(offset) => {
+                    Folded::Replayed(Past::Rejected(Some(rejection)))
                 }
-                Folded::Duplicate => {
-                    self.counts.duplicates += 1;
-                    return self.folded(record, Verdict::Duplicate);
-                }
-                Folded::Rejected(rejection) => Some(rejection),
+                _ => Folded::Rejected(rejection),
             },
-            Err(rejection) => {
-                if let Some(key) = self.counting_cell() {
-                    self.visit(&key).cell.reject_unread(offset);
-                }
-                Some(rejection)
+        };
+        let verdict = match folded {
+            Folded::Counted(rows) => {
+                self.dirty_rows += rows;
+                self.counts.counted += 1;
+                Verdict::Counted
+            }
+            Folded::Duplicate => {
+                self.counts.duplicates += 1;
+                Verdict::Duplicate
+            }
+            Folded::Rejected(rejection) => {
+                self.bury(&record, &rejection);
+                Verdict::Rejected(rejection.reason)
+            }
+            Folded::Replayed(past) => {
+                self.count_past(&record, past);
+                Verdict::Replayed
             }
         };
-        let verdict = rejection.map_or(Verdict::Counted, |rejection| {
-            self.bury(&record, &rejection);
-            Verdict::Rejected(rejection.reason)
-        });
-        self.folded(record, verdict)
-    }
-
-    fn folded(&mut self, record: LogRecord, verdict: Verdict) -> Verdict {
-        self.applied = Some(record.position.offset);
+        self.applied = Some(offset);
         self.last = Some(record.record);
         self.dirty_records += 1;
         verdict
+    }
+
+    /// Counts what became of a record before; progress tells of every record once.
+    fn count_past(&mut self, record: &LogRecord, past: Past) {
+        match past {
+            Past::Counted => self.counts.counted += 1,
+            Past::Duplicate => self.counts.duplicates += 1,
+            // The same dead letter again, at the same place.
+            Past::Rejected(Some(rejection)) => self.bury(record, &rejection),
+            Past::Rejected(None) => self.counts.rejected += 1,
+        }
     }
 
     fn visit(&mut self, key: &CellKey) -> &mut Live {
@@ -249,6 +275,30 @@ impl PartitionFold {
         self.cells.retain(|_, live| !live.is_clean());
         self.weight = self.cells.values_mut().map(|live| live.weigh().0).sum();
         self.visited.retain(|key| self.cells.contains_key(key));
+    }
+}
+
+/// Cells that a broken member keeps for later.
+#[cfg(feature = "controls")]
+pub(crate) type Kept = Arc<std::sync::Mutex<BTreeMap<CellKey, Live>>>;
+
+#[cfg(feature = "controls")]
+impl PartitionFold {
+    /// Hands its cells over to be kept.
+    pub(crate) fn keep(&mut self, kept: &Kept) {
+        if let Ok(mut kept) = kept.lock() {
+            kept.extend(self.cells.drain());
+        }
+    }
+
+    /// Takes the kept cells of its partition for its own.
+    pub(crate) fn with_kept(mut self, kept: &Kept, partitions: u32) -> PartitionFold {
+        if let Ok(mut kept) = kept.lock() {
+            let is_mine = |key: &&CellKey| key.source(partitions) == self.source;
+            let mine: Vec<_> = kept.keys().filter(is_mine).cloned().collect();
+            self.cells.extend(mine.into_iter().filter_map(|key| kept.remove_entry(&key)));
+        }
+        self
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Look {
     pub sending: Sending,
     /// How long until the log may be read again after it failed; 0 when it did not.
     pub read_again_in_ms: u64,
+    /// How long until progress is told to the feed again; 0 when it is time.
+    pub beat_in_ms: u64,
     /// Whether intake has stopped and only what was read is still to be stored.
     pub is_stopping: bool,
 }
@@ -42,12 +44,17 @@ pub enum Step {
         /// At most.
         wait_ms: u64,
     },
+    /// Tell the feed how far everything is stored.
+    Beat,
     /// Hand out what is dirty as a flush.
     Flush,
     /// Send the failed flush again.
     Resend,
-    /// Wait for the answer: memory is full.
-    AwaitFlush,
+    /// Wait for the answer, at most so long: memory is full.
+    AwaitFlush {
+        /// At most.
+        wait_ms: u64,
+    },
     /// Wait: nothing else can be done for so long.
     Pause {
         /// At most.
@@ -62,6 +69,10 @@ pub fn next_step(look: &Look, config: &ConsumerConfig) -> Step {
     if let Sending::Failed { again_in_ms: 0 } = look.sending {
         return Step::Resend;
     }
+    if look.beat_in_ms == 0 && !look.is_stopping {
+        return Step::Beat;
+    }
+    let until_beat_ms = if look.is_stopping { u64::MAX } else { look.beat_in_ms };
     let is_clean = look.dirty_age_ms.is_none();
     let is_full =
         look.dirty_rows >= config.flush_rows_max || look.dirty_bytes >= config.flush_bytes_max;
@@ -71,13 +82,15 @@ pub fn next_step(look: &Look, config: &ConsumerConfig) -> Step {
     match look.sending {
         Sending::Idle if !is_clean && is_due => return Step::Flush,
         Sending::Idle if look.is_stopping => return Step::Stop,
-        Sending::UnderWay if is_full || look.is_stopping => return Step::AwaitFlush,
+        Sending::UnderWay if is_full || look.is_stopping => {
+            return Step::AwaitFlush { wait_ms: until_beat_ms };
+        }
         Sending::Failed { again_in_ms } if is_full || look.is_stopping => {
-            return Step::Pause { wait_ms: again_in_ms };
+            return Step::Pause { wait_ms: again_in_ms.min(until_beat_ms) };
         }
         _ => {}
     }
-    let mut wait_ms = config.idle_wait_ms;
+    let mut wait_ms = config.idle_wait_ms.min(until_beat_ms);
     if let (Sending::Idle, Some(age_ms)) = (look.sending, look.dirty_age_ms) {
         wait_ms = wait_ms.min(config.flush_interval_ms - age_ms);
     }
@@ -95,7 +108,7 @@ mod tests {
     use super::*;
 
     fn look() -> Look {
-        Look::default()
+        Look { beat_in_ms: 900, ..Look::default() }
     }
 
     #[test]
@@ -109,6 +122,9 @@ mod tests {
         let failed = |look| Look { sending: Sending::Failed { again_in_ms: 70 }, ..look };
         let stopping = |look| Look { is_stopping: true, ..look };
         let unreadable = |look| Look { read_again_in_ms: 30, ..look };
+        let soon = |look| Look { beat_in_ms: 7, ..look };
+        let now = |look| Look { beat_in_ms: 0, ..look };
+        let await_flush = |wait_ms| Step::AwaitFlush { wait_ms };
         for (name, look, step) in [
             ("nothing to do", look(), Step::Read { wait_ms: 500 }),
             ("a little dirty", dirty, Step::Read { wait_ms: 15 }),
@@ -117,7 +133,7 @@ mod tests {
             ("by age", old, Step::Flush),
             ("the next set fills", under_way(dirty), Step::Read { wait_ms: 500 }),
             ("old, but one is under way", under_way(old), Step::Read { wait_ms: 500 }),
-            ("full while one is under way", under_way(full), Step::AwaitFlush),
+            ("full while one is under way", under_way(full), await_flush(900)),
             ("failed, room left", failed(dirty), Step::Read { wait_ms: 70 }),
             ("failed and full", failed(full), Step::Pause { wait_ms: 70 }),
             (
@@ -126,12 +142,19 @@ mod tests {
                 Step::Resend,
             ),
             ("stopping, dirty", stopping(dirty), Step::Flush),
-            ("stopping, under way", stopping(under_way(dirty)), Step::AwaitFlush),
+            ("stopping, under way", stopping(under_way(dirty)), await_flush(u64::MAX)),
             ("stopping, failed", stopping(failed(look())), Step::Pause { wait_ms: 70 }),
             ("stopping, clean", stopping(look()), Step::Stop),
             ("the log is away", unreadable(look()), Step::Pause { wait_ms: 30 }),
             ("the log is away, dirty", unreadable(dirty), Step::Pause { wait_ms: 15 }),
             ("the log is away, full", unreadable(full), Step::Flush),
+            ("idle until the heart beats", soon(look()), Step::Read { wait_ms: 7 }),
+            ("dirty until the heart beats", soon(dirty), Step::Read { wait_ms: 7 }),
+            ("failed until the heart beats", soon(failed(full)), Step::Pause { wait_ms: 7 }),
+            ("full until the heart beats", soon(under_way(full)), await_flush(7)),
+            ("the heart beats", now(full), Step::Beat),
+            ("the heart beats while one is under way", now(under_way(full)), Step::Beat),
+            ("stopping comes first", now(stopping(dirty)), Step::Flush),
         ] {
             assert_eq!(next_step(&look, &config), step, "{name}");
         }
@@ -142,7 +165,7 @@ mod tests {
         let config = ConsumerConfig::default();
         for sending in [Sending::UnderWay, Sending::Failed { again_in_ms: 1 }] {
             for dirty_rows in [1_000, 5_000] {
-                let look = Look { dirty_rows, dirty_age_ms: Some(100), sending, ..Look::default() };
+                let look = Look { dirty_rows, dirty_age_ms: Some(100), sending, ..look() };
                 assert!(!matches!(next_step(&look, &config), Step::Read { .. } | Step::Flush));
             }
         }

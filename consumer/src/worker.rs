@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agon_ports::{
-    Change, ChangePublisher, LogReader, LogRecord, PortError, ProjectionStore, ReadLimits, Retry,
+    Assignment, Change, ChangePublisher, Commits, LogReader, LogRecord, PortError, ProjectionStore,
+    ReadLimits, Retry,
 };
+use agon_projections::Flush;
 use agon_schema::TopicPartition;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ConsumerConfig;
-use crate::consumer::ConsumerError;
+use crate::crash::point;
 use crate::decoded::{Decoded, decode};
+use crate::error::Stopped;
 use crate::flusher::{Answer, Flusher, Set, pause};
 use crate::load::prepare;
 use crate::metrics::{Metrics, Tally};
@@ -40,7 +43,11 @@ pub(crate) struct Shared {
     pub(crate) partitions: u32,
     pub(crate) metrics: Metrics,
     pub(crate) positions: Arc<watch::Sender<Positions>>,
+    /// Where stored positions are told to the log, in a group.
+    pub(crate) commits: Option<Arc<dyn Commits>>,
     pub(crate) stop: CancellationToken,
+    #[cfg(feature = "controls")]
+    pub(crate) kept: crate::partition::Kept,
 }
 
 pub(crate) struct Worker {
@@ -52,6 +59,7 @@ pub(crate) struct Worker {
     dirty_bytes: usize,
     read_again_at: Option<Instant>,
     read_attempts: u32,
+    beat_at: Instant,
 }
 
 impl Worker {
@@ -61,11 +69,16 @@ impl Worker {
         let filter_items_max = shared.config.filter_items_max;
         let fold = |resumed: Resumed| {
             let Resumed { source, stored, .. } = resumed;
-            (source, PartitionFold::new(source, stored, filter_items_max))
+            let fold = PartitionFold::new(source, stored, filter_items_max);
+            #[cfg(feature = "controls")]
+            let fold = fold.with_kept(&shared.kept, shared.partitions);
+            (source, fold)
         };
+        let folds = share.into_iter().map(fold).collect();
         Worker {
+            beat_at: Instant::now() + heartbeat_interval(&shared.config),
             shared,
-            folds: share.into_iter().map(fold).collect(),
+            folds,
             reader,
             flusher,
             dirty_since: None,
@@ -77,7 +90,7 @@ impl Worker {
 
     /// Works until told to stop and everything folded is stored, or until something is refused for
     /// good.
-    pub(crate) async fn run(mut self) -> Result<(), ConsumerError> {
+    pub(crate) async fn run(mut self) -> Result<(), Stopped> {
         let stop = self.shared.stop.clone();
         loop {
             match next_step(&self.look(), &self.shared.config) {
@@ -94,11 +107,17 @@ impl Worker {
                         read = self.reader.next(limits, wait) => self.take(read).await?,
                     }
                 }
+                Step::Beat => self.beat().await,
                 Step::Flush => self.flush(),
                 Step::Resend => self.flusher.resend(),
-                Step::AwaitFlush => {
-                    let answer = self.flusher.answer().await;
-                    self.answered(answer).await?;
+                Step::AwaitFlush { wait_ms } => {
+                    let is_stopping = stop.is_cancelled();
+                    tokio::select! {
+                        biased;
+                        answer = self.flusher.answer() => self.answered(answer).await?,
+                        () = stop.cancelled(), if !is_stopping => {}
+                        () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
+                    }
                 }
                 Step::Pause { wait_ms } => {
                     let is_stopping = stop.is_cancelled();
@@ -116,17 +135,20 @@ impl Worker {
     fn look(&self) -> Look {
         let now = Instant::now();
         let in_ms = |at: Instant| at.saturating_duration_since(now).as_millis() as u64;
+        let beat_in = self.beat_at.saturating_duration_since(now);
         Look {
             dirty_rows: self.folds.values().map(PartitionFold::dirty_rows).sum(),
             dirty_bytes: self.dirty_bytes,
             dirty_age_ms: self.dirty_since.map(|at| now.duration_since(at).as_millis() as u64),
             sending: self.flusher.sending(now),
             read_again_in_ms: self.read_again_at.map_or(0, in_ms),
+            // Rounded up: what comes a little early would only be looked at again.
+            beat_in_ms: beat_in.as_micros().div_ceil(1_000) as u64,
             is_stopping: self.shared.stop.is_cancelled(),
         }
     }
 
-    async fn take(&mut self, read: Result<Vec<LogRecord>, PortError>) -> Result<(), ConsumerError> {
+    async fn take(&mut self, read: Result<Vec<LogRecord>, PortError>) -> Result<(), Stopped> {
         match read {
             Ok(records) => {
                 self.read_again_at = None;
@@ -147,7 +169,7 @@ impl Worker {
 
     /// Folds what was read. When told to stop while the store is away, the records stay unfolded
     /// and are read again at the next start.
-    async fn fold(&mut self, records: Vec<LogRecord>) -> Result<(), ConsumerError> {
+    async fn fold(&mut self, records: Vec<LogRecord>) -> Result<(), Stopped> {
         let mut batches: BTreeMap<TopicPartition, Vec<Decoded>> = BTreeMap::new();
         for record in records {
             let source = record.position.source;
@@ -166,6 +188,7 @@ impl Worker {
                 tally.add(fold.fold(decoded, &found));
             }
             self.shared.metrics.folded(source.topic, &tally);
+            point(&self.shared.config, "fold.after_batch");
             // A long batch must not keep others from their turn on this thread.
             tokio::task::yield_now().await;
         }
@@ -176,12 +199,30 @@ impl Worker {
         let set: Vec<_> = self.folds.values_mut().filter_map(PartitionFold::take_flush).collect();
         self.dirty_since = None;
         self.dirty_bytes = 0;
+        point(&self.shared.config, "flush.before_send");
+        #[cfg(feature = "controls")]
+        if crate::controls::is_broken("commit_before_flush") {
+            set.iter().for_each(|flush| self.commit(flush));
+        }
         self.flusher.send(Arc::new(set));
     }
 
-    async fn answered(&mut self, answer: Answer) -> Result<(), ConsumerError> {
+    /// Says how far everything is stored, for readers that heard nothing for long.
+    async fn beat(&mut self) {
+        let stored = self.shared.positions.borrow().clone();
+        for source in self.folds.keys() {
+            let Some(Stored { applied, appended_at_ms }) = stored.get(source) else { continue };
+            let (applied, appended_at_ms) = (*applied, *appended_at_ms);
+            let progress = Change::Progress { source: *source, applied, appended_at_ms };
+            self.shared.publisher.publish(progress).await;
+        }
+        self.beat_at = Instant::now() + heartbeat_interval(&self.shared.config);
+    }
+
+    async fn answered(&mut self, answer: Answer) -> Result<(), Stopped> {
         match answer.result {
             Ok(took) => {
+                point(&self.shared.config, "flush.after_store");
                 for (flush, took) in answer.set.iter().zip(took) {
                     self.shared.metrics.stored(flush, took);
                 }
@@ -191,7 +232,7 @@ impl Worker {
             Err(error) => {
                 answer.set.iter().for_each(|flush| self.shared.metrics.failed(flush));
                 if error.retry == Retry::Never {
-                    return Err(error.into());
+                    return Err(Stopped::Overtaken(error));
                 }
                 tracing::warn!(%error, "a flush was not stored; it is sent again");
                 Ok(())
@@ -204,6 +245,7 @@ impl Worker {
         for flush in set.iter() {
             let Some(fold) = self.folds.get_mut(&flush.source) else { continue };
             let appended_at_ms = fold.landed();
+            point(&self.shared.config, "feed.before_publish");
             for cell in &flush.cells {
                 let change = Change::Moved {
                     cell: cell.key.clone(),
@@ -220,10 +262,33 @@ impl Worker {
             self.shared.positions.send_modify(|positions| {
                 positions.insert(source, Stored { applied, appended_at_ms });
             });
+            point(&self.shared.config, "feed.after_publish");
+            self.commit(flush);
         }
         let slots: usize = self.folds.values().map(PartitionFold::slots).sum();
         if slots > self.shared.config.slots_max {
             self.folds.values_mut().for_each(PartitionFold::drop_clean_cells);
         }
     }
+
+    /// Tells the log how far the partition of this flush is stored.
+    fn commit(&self, flush: &Flush) {
+        let Some(commits) = &self.shared.commits else { return };
+        point(&self.shared.config, "commit.before");
+        commits.commit(Assignment::from([(flush.source, flush.progress.applied + 1)]));
+        point(&self.shared.config, "commit.after");
+    }
+}
+
+#[cfg(feature = "controls")]
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if crate::controls::is_broken("memory_kept_after_revoke") {
+            self.folds.values_mut().for_each(|fold| fold.keep(&self.shared.kept));
+        }
+    }
+}
+
+fn heartbeat_interval(config: &ConsumerConfig) -> Duration {
+    Duration::from_millis(config.heartbeat_interval_ms.max(1))
 }

@@ -52,8 +52,11 @@ impl Known for Plain<'_> {
         }
     }
 
-    fn user(&self, user: UserHash) -> bool {
-        self.1.contains_key(&RowKey::User(self.0.clone(), user))
+    fn user(&self, user: UserHash) -> Option<u64> {
+        match self.1.get(&RowKey::User(self.0.clone(), user)) {
+            Some(Value::Since(offset)) => Some(*offset),
+            _ => None,
+        }
     }
 }
 

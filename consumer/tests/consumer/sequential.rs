@@ -92,5 +92,7 @@ fn zeros() -> ConsumerConfig {
         filter_items_max: 0,
         retry_max_ms: 0,
         lag_interval_ms: 0,
+        heartbeat_interval_ms: 0,
+        ..ConsumerConfig::default()
     }
 }

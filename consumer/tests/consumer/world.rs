@@ -32,6 +32,7 @@ pub fn tiny() -> ConsumerConfig {
         idle_wait_ms: 20,
         retry_max_ms: 4,
         lag_interval_ms: 1,
+        heartbeat_interval_ms: 7,
         ..ConsumerConfig::default()
     }
 }
@@ -186,6 +187,10 @@ impl ChangePublisher for Ear {
                 };
                 self.heard.lock().unwrap().moved(&cell, from, to, head, &rows);
             }
+            Change::Reload { source } => {
+                let wrong = format!("{source}: to be loaded anew, and nobody took it over");
+                self.heard.lock().unwrap().wrong.push(wrong);
+            }
             Change::Progress { source, applied, appended_at_ms } => {
                 let stored = match self.stored(RowKey::Progress(source)).await {
                     Some(Value::Progress(progress)) => Some(progress.applied),
@@ -235,7 +240,7 @@ impl Heard {
         let ahead = self.cells.iter().find(|(cell, to)| is_of(cell) && **to > applied);
         let complaint = if stored < Some(applied) {
             Some(format!("says {applied}, but {stored:?} is stored"))
-        } else if before >= Some(applied) {
+        } else if before > Some(applied) {
             Some(format!("says {applied} after {before:?}"))
         } else {
             ahead.map(|(cell, to)| format!("says {applied}, but {cell} is at {to} already"))

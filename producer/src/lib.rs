@@ -17,4 +17,4 @@ pub mod judge;
 pub mod recent;
 pub mod routes;
 
-pub use intake::{Entry, Intake, IntakeConfig, IntakeError, OnConflict, Submitted, Ticket};
+pub use intake::{Entry, Intake, IntakeConfig, IntakeError, OnConflict, Submitted, Ticket, View};

@@ -13,6 +13,7 @@ mod body;
 mod changes;
 mod columns;
 mod csv;
+mod definitions;
 mod driver;
 mod item;
 mod lines;
@@ -23,6 +24,7 @@ mod server;
 mod sink;
 mod submissions;
 
+pub use definitions::{Definitions, OnSearched, Searched, find_definition};
 pub use driver::{OnNews, import};
 pub use item::{Item, Parsed};
 pub use lines::{BytesRead, LINE_BYTES_MAX};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use agon_ports::PortError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -66,6 +67,9 @@ pub enum ImportError {
     /// The intake did not acknowledge.
     #[error(transparent)]
     Intake(#[from] IntakeError),
+    /// The log could not be searched for definitions.
+    #[error(transparent)]
+    Search(#[from] PortError),
     /// The server did not answer as it should.
     #[error("send to {url}: {reason}")]
     Server {

@@ -8,22 +8,23 @@ use agon_schema::Event;
 use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::body;
 use super::report::ImportError;
-use super::sink::{Fate, Sink};
+use super::sink::{Fate, RETRY_TIME_MAX, Sink};
 use crate::batch::{self, BatchLimits};
 use crate::intake::Entry;
 
 /// Limits of one request, below those of the intake's routes.
 const LIMITS: BatchLimits =
     BatchLimits { records_max: 4096, bytes_max: 4 << 20, age_max: Duration::ZERO };
-/// Attempts for one request.
-const ATTEMPTS_MAX: u32 = 9;
 /// Pause after the first failed attempt, when the server names none; doubles.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause that is not asked for.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The longest pause that is granted.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+const ASKED_MAX: Duration = Duration::from_secs(60);
 /// How long one attempt may take.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an answer, at most.
@@ -105,6 +106,7 @@ impl ServerSink {
 
     /// Every attempt sends the same ids, so one whose answer was lost does no harm.
     async fn post(&self, url: &str, text: Vec<u8>, count: usize) -> Result<Vec<Fate>, ImportError> {
+        let started = Instant::now();
         let mut pause = PAUSE;
         let mut attempts = 0;
         loop {
@@ -112,16 +114,17 @@ impl ServerSink {
             match self.attempt(url, text.clone(), count).await {
                 Attempt::Answered(fates) => return Ok(fates),
                 Attempt::Refused(reason) => return Err(refused(url, reason)),
-                Attempt::Again { reason, .. } if attempts == ATTEMPTS_MAX => {
-                    let reason = format!("{reason} ({attempts} attempts)");
+                Attempt::Again { reason, .. } if started.elapsed() >= RETRY_TIME_MAX => {
+                    let tried_s = started.elapsed().as_secs();
+                    let reason = format!("{reason}; tried {attempts} times in {tried_s} s");
                     return Err(ImportError::Server { url: url.to_owned(), reason, is_away: true });
                 }
                 Attempt::Again { reason, pause: asked } => {
-                    let pause_now = asked.unwrap_or(pause).min(PAUSE_MAX);
+                    let pause_now = asked.map_or(pause, |asked| asked.clamp(PAUSE, ASKED_MAX));
                     let pause_ms = pause_now.as_millis() as u64;
                     tracing::debug!(url, attempts, reason, pause_ms, "will try again");
                     tokio::time::sleep(pause_now).await;
-                    pause *= 2;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }

@@ -1,12 +1,14 @@
 //! Where an import goes: into the intake of this process, or nowhere.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agon_schema::{Event, PositionToken};
 use async_trait::async_trait;
+use tokio::time::Instant;
 
+use super::definitions::{Definitions, defined_by};
 use super::report::ImportError;
 use crate::intake::{Entry, Intake, IntakeError, OnConflict, Submitted, Ticket};
 
@@ -29,7 +31,7 @@ pub trait Sink: Send {
     /// Hands in definitions that may exist already; answers for each.
     ///
     /// # Errors
-    /// When it was not acknowledged after several attempts.
+    /// When it was not acknowledged for 60 s.
     async fn define(&mut self, events: Vec<Event>) -> Result<Vec<Fate>, ImportError>;
 
     /// Hands in a batch; answers for those batches that are done, from the first.
@@ -66,14 +68,18 @@ impl Sink for DryRun {
 
 /// Batches that are admitted while the first waits for the log.
 const IN_FLIGHT_MAX: usize = 3;
-/// Attempts for one batch.
-const ATTEMPTS_MAX: u32 = 8;
+/// How long one batch is tried again: a log that is away for less costs nothing but the time.
+pub(crate) const RETRY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Pause after the first failed attempt; doubles.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Hands in to the intake of this process.
 pub struct IntakeSink {
     intake: Intake,
+    /// What is asked where the intake has no view to know definitions by.
+    definitions: Option<Definitions>,
     in_flight: VecDeque<InFlight>,
 }
 
@@ -86,7 +92,13 @@ struct InFlight {
 impl IntakeSink {
     /// Hands in to this intake.
     pub fn new(intake: Intake) -> IntakeSink {
-        IntakeSink { intake, in_flight: VecDeque::new() }
+        IntakeSink { intake, definitions: None, in_flight: VecDeque::new() }
+    }
+
+    /// Hands in to this intake, which has no view: what the log defines is read from the log
+    /// before anything is defined.
+    pub fn searching(intake: Intake, definitions: Definitions) -> IntakeSink {
+        IntakeSink { intake, definitions: Some(definitions), in_flight: VecDeque::new() }
     }
 
     /// Admits a batch behind those in flight. A refusal that may pass is met again when the batch
@@ -126,25 +138,27 @@ impl IntakeSink {
         Ok(Some(submitted.iter().map(|submitted| self.fate(submitted)).collect()))
     }
 
-    /// Hands in a batch as often as it takes, within reason. Those behind it were refused when it
+    /// Hands in a batch as often as it takes, for a minute. Those behind it were refused when it
     /// failed, and come after it.
     async fn insist(
         &self,
         entries: Arc<Vec<Entry>>,
         on_conflict: OnConflict,
     ) -> Result<Vec<Submitted>, IntakeError> {
+        let started = Instant::now();
         let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS_MAX {
-            match self.attempt(Arc::clone(&entries), on_conflict).await {
-                Err(error) if error.may_pass() => {
-                    tracing::debug!(%error, pause_ms = pause.as_millis() as u64, "will try again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
+        loop {
+            let error = match self.attempt(Arc::clone(&entries), on_conflict).await {
+                Err(error) if error.may_pass() => error,
                 answer => return answer,
+            };
+            if started.elapsed() >= RETRY_TIME_MAX {
+                return Err(gave_up(error));
             }
+            tracing::debug!(%error, pause_ms = pause.as_millis() as u64, "will try again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        self.attempt(entries, on_conflict).await
     }
 
     async fn attempt(
@@ -176,12 +190,39 @@ impl IntakeSink {
     }
 }
 
+/// The last error, with how long it was met.
+fn gave_up(error: IntakeError) -> IntakeError {
+    let tried = |reason| format!("{reason}; tried for {} s", RETRY_TIME_MAX.as_secs());
+    match error {
+        IntakeError::LogAway { attempted, reason } => {
+            IntakeError::LogAway { attempted, reason: tried(reason) }
+        }
+        other => other,
+    }
+}
+
 #[async_trait]
 impl Sink for IntakeSink {
     async fn define(&mut self, events: Vec<Event>) -> Result<Vec<Fate>, ImportError> {
-        let entries = Arc::new(events.into_iter().map(Entry::Event).collect());
-        let submitted = self.insist(entries, OnConflict::Refuse).await?;
-        Ok(submitted.iter().map(|submitted| self.fate(submitted)).collect())
+        let known = match &mut self.definitions {
+            None => BTreeSet::new(),
+            Some(definitions) => {
+                definitions.find(&events.iter().filter_map(defined_by).collect()).await?
+            }
+        };
+        let is_known: Vec<bool> = events
+            .iter()
+            .map(|event| defined_by(event).is_some_and(|cell| known.contains(&cell)))
+            .collect();
+        let new = events.into_iter().zip(&is_known).filter(|(_, is_known)| !**is_known);
+        let entries: Vec<Entry> = new.map(|(event, _)| Entry::Event(event)).collect();
+        let mut submitted = Vec::new();
+        if !entries.is_empty() {
+            submitted = self.insist(Arc::new(entries), OnConflict::Refuse).await?;
+        }
+        let mut fates = submitted.iter().map(|submitted| self.fate(submitted));
+        let fate = |is_known| if is_known { Some(Fate::Duplicate) } else { fates.next() };
+        Ok(is_known.into_iter().filter_map(fate).collect())
     }
 
     async fn send(&mut self, entries: Arc<Vec<Entry>>) -> Result<Vec<Vec<Fate>>, ImportError> {

@@ -25,6 +25,9 @@ pub struct IntakeConfig {
     /// How long a call waits for the store to pass the log's end before what it cannot see is
     /// left to the fold. Default: 2,000 ms.
     pub view_wait_ms_max: u64,
+    /// How long one look at the store may take; a store that is slower is taken to be away, and
+    /// the call goes on without it. Default: 1,000 ms.
+    pub view_look_ms_max: u64,
     /// `ce_source` of all records. Default: `agon`.
     pub source: String,
 }
@@ -40,6 +43,7 @@ impl Default for IntakeConfig {
             recent_max: 131_072,
             definitions_max: 4096,
             view_wait_ms_max: 2000,
+            view_look_ms_max: 1000,
             source: "agon".to_owned(),
         }
     }

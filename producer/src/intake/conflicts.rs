@@ -22,10 +22,8 @@ pub(crate) async fn judge_conflicts(
     if keys.is_empty() {
         return;
     }
-    let rows = call.shared.store.get(keys).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "refusals cannot be looked up; a dead letter may come twice");
-        Vec::new()
-    });
+    // What cannot be looked up is kept: a dead letter may come twice then.
+    let rows = call.shared.lookup.get(keys).await.unwrap_or_default();
     for (number, row) in numbers.into_iter().zip(rows) {
         if let (Decided::Keep { first, .. }, Some(_)) = (&decided[number], row) {
             let id = candidates[number].id;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_ports::Assignment;
+use agon_ports::{Assignment, PortError};
 use agon_projections::row::HeadDetail;
 use agon_schema::TopicPartition;
 
@@ -12,7 +12,7 @@ use super::Submitted;
 use super::call::{Call, Decided, seen_before};
 use super::candidate::{Candidate, Entry, definition_of, submission_of};
 use super::shared::{Claims, Shared, State};
-use super::view::{Asked, View};
+use super::view::{Asked, Seen};
 use crate::judge::{Definition, Sight, Verdict, judge};
 use crate::recent::{Key, Owner};
 
@@ -29,22 +29,19 @@ pub(crate) async fn judge_all(
     if asked.is_empty() {
         return Vec::new();
     }
-    let (view, sight) = match View::load(call.shared.store.as_ref(), &asked).await {
-        Ok(view) => (view, sight),
-        Err(error) => {
-            tracing::warn!(%error, "the store cannot be read; events are left to the fold");
-            (View::default(), Sight::Blocked)
-        }
+    let (seen, sight) = match Seen::load(&call.shared.lookup, &asked).await {
+        Some(seen) => (seen, sight),
+        None => (Seen::default(), Sight::Blocked),
     };
     let mut state = call.shared.state();
-    remember(&call.shared, &mut state, &view);
+    remember(&call.shared, &mut state, &seen);
     let mut unsure = Vec::new();
     let mut released = Vec::new();
     for (candidate, decided) in candidates.iter().zip(decided) {
         if !matches!(decided, Decided::Open) {
             continue;
         }
-        *decided = decide(call, candidate, &view, &state, sight);
+        *decided = decide(call, candidate, &seen, &state, sight);
         match decided {
             Decided::Open => unsure.push(candidate.source),
             Decided::Take => {}
@@ -75,8 +72,8 @@ fn asked<'a>(call: &'a Call, candidates: &'a [Candidate], decided: &[Decided]) -
 }
 
 /// Keeps the definitions that the store has. They never change, so forgetting costs a look only.
-fn remember(shared: &Shared, state: &mut State, view: &View) {
-    for (cell, detail) in &view.heads {
+fn remember(shared: &Shared, state: &mut State, seen: &Seen) {
+    for (cell, detail) in &seen.heads {
         if state.definitions.len() >= shared.config.definitions_max {
             state.definitions.clear();
         }
@@ -84,15 +81,15 @@ fn remember(shared: &Shared, state: &mut State, view: &View) {
     }
 }
 
-fn decide(call: &Call, candidate: &Candidate, view: &View, state: &State, sight: Sight) -> Decided {
-    if let Some(first) = view.first_seen.get(&candidate.index) {
+fn decide(call: &Call, candidate: &Candidate, seen: &Seen, state: &State, sight: Sight) -> Decided {
+    if let Some(first) = seen.first_seen.get(&candidate.index) {
         return seen_before(candidate, *first);
     }
     let Entry::Event(event) = &call.entries[candidate.index] else { return Decided::Take };
     let owner = Owner { call: call.number, index: candidate.index };
-    let definition = definition(candidate, view, state, owner);
+    let definition = definition(candidate, seen, state, owner);
     let has_submission = submission_of(event).is_none_or(|(id, identity)| {
-        view.submissions.contains(&(candidate.cell.clone(), id.clone()))
+        seen.submissions.contains(&(candidate.cell.clone(), id.clone()))
             || state.recent.precedes(Key { source: candidate.source, identity }, owner)
     });
     match judge(event, definition, has_submission, sight) {
@@ -106,11 +103,11 @@ fn decide(call: &Call, candidate: &Candidate, view: &View, state: &State, sight:
 
 fn definition<'a>(
     candidate: &Candidate,
-    view: &'a View,
+    seen: &'a Seen,
     state: &'a State,
     owner: Owner,
 ) -> Definition<'a> {
-    let known = view.heads.get(&candidate.cell).or_else(|| state.definitions.get(&candidate.cell));
+    let known = seen.heads.get(&candidate.cell).or_else(|| state.definitions.get(&candidate.cell));
     match known {
         Some(HeadDetail::Environment(_)) => Definition::Environment,
         Some(HeadDetail::Benchmark(defined)) => Definition::Benchmark(defined),
@@ -130,16 +127,18 @@ pub(crate) async fn wait_for_view(
     sources: &[TopicPartition],
     wait: Duration,
 ) -> Sight {
-    let mut ends: Assignment = match shared.log.ends().await {
-        Ok(ends) => ends,
-        Err(error) => {
-            tracing::warn!(%error, "the log's ends cannot be read; events are left to the fold");
-            return Sight::Blocked;
-        }
+    let reached = async {
+        let mut ends: Assignment = shared.log.ends().await?;
+        ends.retain(|source, _| sources.contains(source));
+        shared.progress.reach(&ends).await;
+        Ok::<_, PortError>(())
     };
-    ends.retain(|source, _| sources.contains(source));
-    match shared.progress.reach(&ends, wait).await {
-        true => Sight::Certain,
-        false => Sight::Blocked,
+    match tokio::time::timeout(wait, reached).await {
+        Ok(Ok(())) => Sight::Certain,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the log's ends cannot be read; events are left to the fold");
+            Sight::Blocked
+        }
+        Err(_) => Sight::Blocked,
     }
 }

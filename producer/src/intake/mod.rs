@@ -2,7 +2,8 @@
 //!
 //! A call goes through in rounds (`call`): each item claims its identity among the `recent` ones,
 //! is looked up in the store (`view`), judged (`judging`), and stands in the queue of `shared`
-//! until the `appender` has appended it. `progress` follows how far the store is.
+//! until the `appender` has appended it. `progress` follows how far the store is. Without a view,
+//! or while the store is away, what the intake does not know itself is left to the fold.
 
 mod appender;
 mod call;
@@ -17,8 +18,9 @@ mod shared;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use agon_ports::{ChangeSubscriber, Clock, EventLog, ProjectionStore};
+use agon_ports::{Clock, EventLog};
 use agon_projections::Rejection;
 use agon_schema::{Event, Identity, LogId, Position};
 use prometheus::Registry;
@@ -30,6 +32,8 @@ pub use config::IntakeConfig;
 pub use error::IntakeError;
 use metrics::IntakeMetrics;
 use shared::Shared;
+use view::Lookup;
+pub use view::View;
 
 /// Rounds of one call. Each waits for others to be done with the same identities, so more than a
 /// few mean that many callers fight over one.
@@ -104,26 +108,31 @@ impl Drop for Handle {
 }
 
 impl Intake {
-    /// Starts the intake. The feed must have been subscribed to before, so that nothing is missed;
-    /// the task ends once the intake is closed and drained.
+    /// Starts the intake; the task ends once the intake is closed and drained.
     ///
     /// # Errors
     /// When the registry has metrics of these names.
     pub fn start(
         config: IntakeConfig,
         log: Arc<dyn EventLog>,
-        store: Arc<dyn ProjectionStore>,
-        feed: Box<dyn ChangeSubscriber>,
+        view: View,
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<(Intake, JoinHandle<()>), prometheus::Error> {
         let metrics = IntakeMetrics::register(registry, config.queue_records_max)?;
-        let shared = Shared::new(config, log, store, clock, metrics);
-        let follower = tokio::spawn(progress::follow(Arc::clone(&shared), feed));
+        let (store, feed) = match view {
+            View::None => (None, None),
+            View::Store { store, feed } => (Some(store), Some(feed)),
+        };
+        let lookup = Lookup::new(store, Duration::from_millis(config.view_look_ms_max));
+        let shared = Shared::new(config, log, lookup, clock, metrics);
+        let follower = feed.map(|feed| tokio::spawn(progress::follow(Arc::clone(&shared), feed)));
         let appender = appender::run(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             appender.await;
-            follower.abort();
+            if let Some(follower) = follower {
+                follower.abort();
+            }
         });
         Ok((Intake(Arc::new(Handle(shared))), task))
     }
@@ -172,6 +181,12 @@ impl Intake {
     /// Which log it appends to.
     pub fn log_id(&self) -> LogId {
         self.0.0.log.id()
+    }
+
+    /// Whether the last look at the store failed. Writes go on meanwhile; what they name is left
+    /// to the fold.
+    pub fn is_store_away(&self) -> bool {
+        self.0.0.lookup.is_away()
     }
 
     /// The clock by which times are filled in.

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_ports::{Assignment, Change, ChangeSubscriber, Heard, PortError, ProjectionStore};
+use agon_ports::{Assignment, Change, ChangeSubscriber, Heard};
 use agon_projections::RowKey;
 use agon_projections::row::Value;
 use agon_schema::TopicPartition;
 use tokio::sync::watch;
 
 use super::shared::Shared;
+use super::view::Lookup;
 
 /// Pause before progress is read again from a store that was away.
 const RETRY: Duration = Duration::from_millis(500);
@@ -31,15 +32,16 @@ impl Progress {
         });
     }
 
-    /// Waits until everything before these ends is folded; false when it took longer than `wait`.
-    pub async fn reach(&self, ends: &Assignment, wait: Duration) -> bool {
+    /// Waits until everything before these ends is folded.
+    pub async fn reach(&self, ends: &Assignment) {
         let mut progress = self.0.subscribe();
         let is_reached = |known: &BTreeMap<TopicPartition, u64>| {
             ends.iter().all(|(source, end)| {
                 *end == 0 || known.get(source).is_some_and(|applied| applied + 1 >= *end)
             })
         };
-        matches!(tokio::time::timeout(wait, progress.wait_for(is_reached)).await, Ok(Ok(_)))
+        // The sender lives as long as this, so the wait ends with the news alone.
+        let _ = progress.wait_for(is_reached).await;
     }
 }
 
@@ -48,18 +50,13 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut feed: Box<dyn ChangeSubscrib
     let mut is_behind = true;
     loop {
         if is_behind {
-            match stored(shared.store.as_ref(), shared.log.partitions()).await {
-                Ok(stored) => {
-                    is_behind = false;
-                    for (source, applied) in stored {
-                        shared.passed(source, applied);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the store's progress cannot be read; trying again");
-                    tokio::time::sleep(RETRY).await;
-                    continue;
-                }
+            let Some(stored) = stored(&shared.lookup, shared.log.partitions()).await else {
+                tokio::time::sleep(RETRY).await;
+                continue;
+            };
+            is_behind = false;
+            for (source, applied) in stored {
+                shared.passed(source, applied);
             }
         }
         match feed.next().await {
@@ -73,16 +70,13 @@ pub(crate) async fn follow(shared: Arc<Shared>, mut feed: Box<dyn ChangeSubscrib
     }
 }
 
-/// What the store says of all partitions.
-async fn stored(
-    store: &dyn ProjectionStore,
-    partitions: u32,
-) -> Result<Vec<(TopicPartition, u64)>, PortError> {
+/// What the store says of all partitions; nothing while it is away.
+async fn stored(lookup: &Lookup, partitions: u32) -> Option<Vec<(TopicPartition, u64)>> {
     let sources = TopicPartition::all(partitions);
-    let rows = store.get(sources.map(RowKey::Progress).collect()).await?;
+    let rows = lookup.get(sources.map(RowKey::Progress).collect()).await?;
     let progress = rows.into_iter().flatten().filter_map(|row| match (row.key, row.value) {
         (RowKey::Progress(source), Value::Progress(progress)) => Some((source, progress.applied)),
         _ => None,
     });
-    Ok(progress.collect())
+    Some(progress.collect())
 }

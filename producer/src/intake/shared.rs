@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agon_ports::{Append, Clock, EventLog, PortError, ProjectionStore};
+use agon_ports::{Append, Clock, EventLog, PortError};
 use agon_projections::CellKey;
 use agon_projections::row::HeadDetail;
 use agon_schema::{Position, TopicPartition};
@@ -14,6 +14,7 @@ use super::config::IntakeConfig;
 use super::error::IntakeError;
 use super::metrics::IntakeMetrics;
 use super::progress::Progress;
+use super::view::Lookup;
 use crate::batch::Size;
 use crate::recent::{Key, Recent};
 
@@ -67,7 +68,7 @@ impl State {
 pub(crate) struct Shared {
     pub config: IntakeConfig,
     pub log: Arc<dyn EventLog>,
-    pub store: Arc<dyn ProjectionStore>,
+    pub lookup: Lookup,
     pub clock: Arc<dyn Clock>,
     pub metrics: IntakeMetrics,
     pub progress: Progress,
@@ -81,7 +82,7 @@ impl Shared {
     pub fn new(
         config: IntakeConfig,
         log: Arc<dyn EventLog>,
-        store: Arc<dyn ProjectionStore>,
+        lookup: Lookup,
         clock: Arc<dyn Clock>,
         metrics: IntakeMetrics,
     ) -> Arc<Shared> {
@@ -97,7 +98,7 @@ impl Shared {
         Arc::new(Shared {
             config,
             log,
-            store,
+            lookup,
             clock,
             metrics,
             progress: Progress::default(),

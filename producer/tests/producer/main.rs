@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod bad_input;
+mod definitions;
 mod faults;
 mod files;
 mod folder;
 mod http;
 mod import;
 mod intake;
+mod outages;
 mod real_files;
 mod server;
 mod site;

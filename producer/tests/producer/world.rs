@@ -7,7 +7,7 @@ use agon_memory::{
     MemoryStore,
 };
 use agon_ports::{Append, Assignment, EventLog, LogReader, PortError};
-use agon_producer::{Entry, Intake, IntakeConfig, OnConflict, Submitted};
+use agon_producer::{Entry, Intake, IntakeConfig, OnConflict, Submitted, View};
 use agon_schema::json::{
     BenchmarkBody, EnvironmentBody, Filling, MatchBody, ScoreBody, SubmissionBody,
 };
@@ -30,6 +30,29 @@ pub struct World {
     pub folder: Folder,
     pub registry: Registry,
     pub clock: ManualClock,
+}
+
+/// How a world is made.
+pub struct Setup {
+    pub config: IntakeConfig,
+    pub log_rates: FaultRates,
+    pub store_rates: FaultRates,
+    pub seed: u64,
+    pub gate: Option<Arc<Semaphore>>,
+    pub has_view: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            config: IntakeConfig::default(),
+            log_rates: FaultRates::default(),
+            store_rates: FaultRates::default(),
+            seed: 0,
+            gate: None,
+            has_view: true,
+        }
+    }
 }
 
 /// An event log whose appends wait until they are let through.
@@ -66,41 +89,37 @@ impl World {
     }
 
     pub fn with(config: IntakeConfig, rates: FaultRates, seed: u64) -> World {
-        World::build(config, rates, seed, None)
+        World::build(Setup { config, log_rates: rates, seed, ..Setup::default() })
     }
 
     /// Every append takes a permit.
     pub fn gated(config: IntakeConfig, gate: &Arc<Semaphore>) -> World {
-        World::build(config, FaultRates::default(), 0, Some(gate))
+        World::build(Setup { config, gate: Some(Arc::clone(gate)), ..Setup::default() })
     }
 
-    fn build(
-        config: IntakeConfig,
-        rates: FaultRates,
-        seed: u64,
-        gate: Option<&Arc<Semaphore>>,
-    ) -> World {
+    pub fn build(setup: Setup) -> World {
+        let Setup { config, log_rates, store_rates, seed, gate, has_view } = setup;
         let log = MemoryLog::new(LogSettings::default());
         let store = MemoryStore::default();
         let (feed, publisher): (MemoryFeed, MemoryPublisher) = MemoryFeed::with_publisher(1024);
         let clock = ManualClock::at("2026-11-21T10:00:00Z".parse().unwrap());
         let registry = Registry::new();
-        let log_faults = Faults::new(seed, rates);
-        let store_faults = Faults::new(seed, FaultRates::default());
+        let log_faults = Faults::new(seed, log_rates);
+        let store_faults = Faults::new(seed, store_rates);
         let faulty: Arc<dyn EventLog> = Arc::new(Faulty::new(log.clone(), log_faults.clone()));
         let behind: Arc<dyn EventLog> = match gate {
-            Some(gate) => Arc::new(Gated(faulty, Arc::clone(gate))),
+            Some(gate) => Arc::new(Gated(faulty, gate)),
             None => faulty,
         };
-        let (intake, task) = Intake::start(
-            config,
-            behind,
-            Arc::new(Faulty::new(store.clone(), store_faults.clone())),
-            Box::new(feed.subscribe()),
-            Arc::new(clock.clone()),
-            &registry,
-        )
-        .unwrap();
+        let view = match has_view {
+            true => View::Store {
+                store: Arc::new(Faulty::new(store.clone(), store_faults.clone())),
+                feed: Box::new(feed.subscribe()),
+            },
+            false => View::None,
+        };
+        let clocked = Arc::new(clock.clone());
+        let (intake, task) = Intake::start(config, behind, view, clocked, &registry).unwrap();
         let folder = Folder::new(log.clone(), store, publisher);
         World { log, log_faults, store_faults, intake, task, folder, registry, clock }
     }

@@ -29,4 +29,14 @@ pub trait StoreInspector: Send + Sync {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PortError>;
+
+    /// Rows that something else than a flush wrote, each as `table: row: how that is seen`, as far
+    /// as the store can tell; a store that says nothing of it cannot. Limited to so many that no
+    /// one would read more.
+    ///
+    /// # Errors
+    /// As [`StoreInspector::values`].
+    async fn foreign(&self) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
 }

@@ -3,12 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use agon_ports::{PortError, StoreInspector};
-use agon_projections::row::Value;
-use agon_projections::row_bytes::{
-    Prefix, folded_bytes, key_bytes, key_of_bytes, prefix_bytes, value_bytes,
-};
+use agon_projections::row_bytes::{Prefix, folded_bytes, key_bytes, prefix_bytes, value_bytes};
 use agon_projections::{Row, RowKey, Table};
-use agon_schema::TopicPartition;
 use sha2::{Digest, Sha256};
 
 use super::report::{Difference, Report};
@@ -20,6 +16,14 @@ const PAGE_ROWS: usize = 4_096;
 /// Differences that are named; the others are counted.
 const NAMED_MAX: usize = 100;
 
+/// A row that was not stored as expected, and what is stored.
+pub struct Unequal {
+    /// What the fold gives.
+    pub row: Row,
+    /// What the store has.
+    pub stored: Vec<u8>,
+}
+
 /// The comparison so far.
 pub struct Comparison<'a> {
     store: &'a dyn StoreInspector,
@@ -29,10 +33,7 @@ pub struct Comparison<'a> {
     named: Vec<Difference>,
     expected: BTreeMap<Table, u64>,
     missing: BTreeMap<Table, u64>,
-    with_more: Vec<Table>,
     waiting: Vec<Row>,
-    folded_through: Vec<(TopicPartition, u64)>,
-    keys: HashSet<[u8; 16]>,
     // The sum of the rows' hashes modulo 2^256: it does not depend on their order.
     hash: [u64; 4],
 }
@@ -48,10 +49,7 @@ impl<'a> Comparison<'a> {
             named: Vec::new(),
             expected: BTreeMap::new(),
             missing: BTreeMap::new(),
-            with_more: Vec::new(),
             waiting: Vec::new(),
-            folded_through: Vec::new(),
-            keys: HashSet::new(),
             hash: [0; 4],
         }
     }
@@ -64,16 +62,53 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// This row must be stored with exactly this value.
+    /// This row, which no later record changes, must be stored with exactly this value.
     pub async fn expect(&mut self, row: Row) -> Result<(), PortError> {
-        self.rows += 1;
-        *self.expected.entry(row.key.table()).or_default() += 1;
-        if let (RowKey::Progress(source), Value::Progress(progress)) = (&row.key, &row.value) {
-            self.folded_through.push((*source, progress.applied));
-        }
-        self.add_to_hash(&row);
         self.waiting.push(row);
         if self.waiting.len() >= BATCH_ROWS { self.settle().await } else { Ok(()) }
+    }
+
+    /// Compares the rows that wait.
+    pub async fn settle(&mut self) -> Result<(), PortError> {
+        let rows = std::mem::take(&mut self.waiting);
+        for Unequal { row, stored } in self.compare(rows).await? {
+            self.name(Difference::unequal(&row, &stored));
+        }
+        Ok(())
+    }
+
+    /// Compares these rows; a missing one is a difference, the unequal ones are answered.
+    pub async fn expect_now(&mut self, rows: Vec<Row>) -> Result<Vec<Unequal>, PortError> {
+        let mut unequal = Vec::new();
+        let mut rows = rows.into_iter();
+        loop {
+            let batch: Vec<Row> = rows.by_ref().take(BATCH_ROWS).collect();
+            if batch.is_empty() {
+                return Ok(unequal);
+            }
+            unequal.extend(self.compare(batch).await?);
+        }
+    }
+
+    async fn compare(&mut self, rows: Vec<Row>) -> Result<Vec<Unequal>, PortError> {
+        let keys = rows.iter().map(|row| key_bytes(&row.key)).collect();
+        let values = self.store.values(keys).await?;
+        let mut unequal = Vec::new();
+        for (row, stored) in rows.into_iter().zip(values) {
+            self.rows += 1;
+            self.add_to_hash(&row);
+            let table = row.key.table();
+            *self.expected.entry(table).or_default() += 1;
+            match stored {
+                Some(stored) if stored == value_bytes(&row.value) => {}
+                Some(stored) => unequal.push(Unequal { row, stored }),
+                None => {
+                    *self.missing.entry(table).or_default() += 1;
+                    self.name(Difference::missing(&row));
+                }
+            }
+        }
+        Ok(unequal)
     }
 
     fn add_to_hash(&mut self, row: &Row) {
@@ -93,80 +128,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Compares the rows that wait.
-    pub async fn settle(&mut self) -> Result<(), PortError> {
-        let rows = std::mem::take(&mut self.waiting);
-        let keys = rows.iter().map(|row| key_bytes(&row.key)).collect();
-        let values = self.store.values(keys).await?;
-        for (row, stored) in rows.iter().zip(values) {
-            let Some(stored) = stored else {
-                *self.missing.entry(row.key.table()).or_default() += 1;
-                self.name(Difference::missing(row));
-                continue;
-            };
-            if stored != value_bytes(&row.value) {
-                self.name(Difference::unequal(row, &stored));
-            }
-        }
-        Ok(())
-    }
-
     /// The tables that hold more rows than were expected.
-    pub async fn tables_with_more(&mut self) -> Result<Vec<Table>, PortError> {
+    pub async fn tables_with_more(&self) -> Result<Vec<Table>, PortError> {
         let mut tables = Vec::new();
         for table in Table::ALL {
             let expected = self.expected.get(&table).copied().unwrap_or(0);
             let missing = self.missing.get(&table).copied().unwrap_or(0);
             let mut stored = 0;
-            self.each_key(table, |_| stored += 1).await?;
+            each_row(self.store, table, |_, _| stored += 1).await?;
             if stored > expected - missing {
                 tables.push(table);
             }
         }
-        self.with_more.clone_from(&tables);
         Ok(tables)
-    }
-
-    async fn each_key(&self, table: Table, mut act: impl FnMut(&[u8])) -> Result<(), PortError> {
-        let prefix = prefix_bytes(&Prefix::Table(table));
-        let mut after = None;
-        loop {
-            let page = self.store.entries(prefix.clone(), after.take(), PAGE_ROWS).await?;
-            let is_last = page.len() < PAGE_ROWS;
-            page.iter().for_each(|(key, _)| act(key));
-            after = page.into_iter().last().map(|(key, _)| key);
-            if is_last {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The partitions that were folded, and how far.
-    pub fn folded_through(&self) -> Vec<(TopicPartition, u64)> {
-        self.folded_through.clone()
-    }
-
-    /// Remembers the key of an expected row, if its table holds more than was expected.
-    pub fn remember_key(&mut self, key: &RowKey) {
-        if self.with_more.contains(&key.table()) {
-            self.keys.insert(short(&key_bytes(key)));
-        }
-    }
-
-    /// Names the rows whose keys were not expected.
-    pub async fn name_the_rest(&mut self) -> Result<(), PortError> {
-        let mut unexpected = Vec::new();
-        for table in self.with_more.clone() {
-            self.each_key(table, |key| {
-                if !self.keys.contains(&short(key)) {
-                    let named = key_of_bytes(key).map_or_else(|| hex(key), |key| key.to_string());
-                    unexpected.push(Difference::unexpected(table, named));
-                }
-            })
-            .await?;
-        }
-        unexpected.into_iter().for_each(|difference| self.name(difference));
-        Ok(())
     }
 
     /// The result.
@@ -180,6 +154,51 @@ impl<'a> Comparison<'a> {
             position,
             hash: words.collect(),
         }
+    }
+}
+
+/// Every key and value that a table shows, rising.
+pub async fn each_row(
+    store: &dyn StoreInspector,
+    table: Table,
+    mut act: impl FnMut(&[u8], &[u8]),
+) -> Result<(), PortError> {
+    let prefix = prefix_bytes(&Prefix::Table(table));
+    let mut after = None;
+    loop {
+        let page = store.entries(prefix.clone(), after.take(), PAGE_ROWS).await?;
+        let is_last = page.len() < PAGE_ROWS;
+        page.iter().for_each(|(key, value)| act(key, value));
+        after = page.into_iter().last().map(|(key, _)| key);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+/// Keys, by their hashes: there may be as many as the store has rows.
+#[derive(Default)]
+pub struct Keys(HashSet<[u8; 16]>);
+
+impl Keys {
+    /// Adds a key.
+    pub fn add(&mut self, key: &[u8]) {
+        self.0.insert(short(key));
+    }
+
+    /// Takes out the key of a row.
+    pub fn remove(&mut self, key: &RowKey) {
+        self.0.remove(&short(&key_bytes(key)));
+    }
+
+    /// Whether a key is among them.
+    pub fn has(&self, key: &[u8]) -> bool {
+        self.0.contains(&short(key))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

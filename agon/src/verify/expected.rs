@@ -1,50 +1,15 @@
 //! What the store should hold: the fold of one partition, one record at a time, in plain maps.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
-use agon_ports::{Assignment, EventLog, LogReader, LogRecord, PortError, ReadLimits};
+use agon_ports::LogRecord;
 use agon_projections::fold::{read, rejected_rows};
 use agon_projections::row::{Counts, FirstSeen, Progress, SubmissionRow, UserHash, Value};
-use agon_projections::{Cell, CellKey, Known, Outcome, Row, RowKey};
+use agon_projections::{Cell, CellKey, Known, Outcome, Rejection, Row, RowKey};
 use agon_schema::record::RecordHash;
 use agon_schema::{Identity, NaturalId, Topic, TopicPartition};
 
-/// The records of one partition, from the first to a last one.
-pub struct Records {
-    reader: Box<dyn LogReader>,
-    waiting: std::vec::IntoIter<LogRecord>,
-    left: u64,
-}
-
-impl Records {
-    /// From the first record to the one at `last`.
-    pub async fn open(
-        log: &dyn EventLog,
-        source: TopicPartition,
-        last: u64,
-    ) -> Result<Records, PortError> {
-        let reader = log.read(Assignment::from([(source, 0)])).await?;
-        Ok(Records { reader, waiting: Vec::new().into_iter(), left: last + 1 })
-    }
-
-    /// The next one; `None` after the last.
-    pub async fn next(&mut self) -> Result<Option<LogRecord>, PortError> {
-        while self.left > 0 {
-            if let Some(record) = self.waiting.next() {
-                self.left -= 1;
-                return Ok(Some(record));
-            }
-            let limits = ReadLimits { records_max: 1_024, bytes_max: 1 << 20 };
-            let page = self.reader.next(limits, Duration::from_secs(5)).await?;
-            if page.is_empty() {
-                return Err(PortError::later("read the log", "no record came for 5 s"));
-            }
-            self.waiting = page.into_iter();
-        }
-        Ok(None)
-    }
-}
+use super::limits::Limits;
 
 /// What events of one cell may ask for.
 #[derive(Default)]
@@ -68,72 +33,162 @@ impl Known for Memory {
     }
 }
 
-/// The sequential fold of one partition.
+/// What became of a record.
+enum Fate {
+    Counted,
+    Duplicate,
+    Rejected(Rejection),
+}
+
+/// What one record did.
+#[derive(Default)]
+pub struct Did {
+    /// Rows that no later record changes.
+    pub fixed: Vec<Row>,
+    cell: Option<CellKey>,
+    touched: Vec<u32>,
+    submissions: Vec<Row>,
+}
+
+/// The sequential fold of one partition, each cell up to its own limit.
 pub struct Expected {
     source: TopicPartition,
     partitions: u32,
+    limits: Limits,
+    /// How far everything is folded; the limits before the present ones.
+    through: Limits,
     cells: BTreeMap<CellKey, (Cell, Memory)>,
     refusals: BTreeMap<RowKey, Value>,
     counts: Counts,
     last: Option<(u64, RecordHash)>,
+    /// What became of records that a cell is folded through, and the progress not yet.
+    ahead: BTreeMap<u64, Fate>,
 }
 
 impl Expected {
-    /// Nothing folded yet.
-    pub fn new(source: TopicPartition, partitions: u32) -> Expected {
+    /// Nothing folded yet, and to be folded up to these limits.
+    pub fn new(source: TopicPartition, partitions: u32, limits: Limits) -> Expected {
         Expected {
             source,
             partitions,
+            limits,
+            through: Limits::default(),
             cells: BTreeMap::new(),
             refusals: BTreeMap::new(),
             counts: Counts::default(),
             last: None,
+            ahead: BTreeMap::new(),
         }
     }
 
-    /// Folds one record; answers the rows that no later record changes.
-    pub fn fold(&mut self, record: &LogRecord) -> Vec<Row> {
+    /// The partition.
+    pub fn source(&self) -> TopicPartition {
+        self.source
+    }
+
+    /// How far it is to be folded.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The first and the last record that [`Expected::fold`] must be given, in order.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        let first = self.through.progress.map_or(0, |through| through + 1);
+        self.limits.last().map(|last| (first, last))
+    }
+
+    /// Everything was folded up to the limits, and now there are greater ones.
+    pub fn raise(&mut self, limits: Limits) {
+        self.through = std::mem::replace(&mut self.limits, limits);
+    }
+
+    /// Folds one record, unless it lies beyond the limit of its cell or was folded before.
+    pub fn fold(&mut self, record: &LogRecord) -> Did {
         let offset = record.position.offset;
-        self.last = Some((offset, record.record.hash()));
-        let event = match read(&record.record, self.source, self.partitions) {
-            Ok(event) => event,
-            Err(rejection) => {
-                if self.source.topic == Topic::RecentChange {
-                    let key = CellKey::Stream(self.source.partition);
-                    let new = || (Cell::new(key.clone()), Memory::default());
-                    self.cells.entry(key.clone()).or_insert_with(new).0.reject_unread(offset);
+        let mut did = Did::default();
+        match read(&record.record, self.source, self.partitions) {
+            Ok(event) => {
+                let key = CellKey::of(&event, self.source);
+                if Some(offset) > self.limits.of(&key) {
+                    return did;
                 }
-                return self.bury(record, &rejection);
+                let fate = match self.ahead.remove(&offset) {
+                    Some(fate) => fate,
+                    None => self.step(offset, key, &event, &mut did),
+                };
+                if Some(offset) <= self.limits.progress {
+                    self.count(record, &fate, &mut did);
+                } else {
+                    self.ahead.insert(offset, fate);
+                }
             }
-        };
-        let key = CellKey::of(&event, self.source);
+            Err(rejection) => {
+                self.reject_unread(offset, &mut did);
+                if Some(offset) <= self.limits.progress {
+                    self.count(record, &Fate::Rejected(rejection), &mut did);
+                }
+            }
+        }
+        did
+    }
+
+    fn step(
+        &mut self,
+        offset: u64,
+        key: CellKey,
+        event: &agon_schema::Event,
+        did: &mut Did,
+    ) -> Fate {
         let new = || (Cell::new(key.clone()), Memory::default());
         let (cell, memory) = self.cells.entry(key.clone()).or_insert_with(new);
-        match cell.step(offset, &event, memory) {
+        did.cell = Some(key.clone());
+        match cell.step(offset, event, memory) {
             Outcome::Counted(effects) => {
-                self.counts.counted += 1;
-                effects.rows.into_iter().filter(|row| memory.keep(row)).collect()
+                did.touched = effects.touched;
+                for row in effects.rows {
+                    let rows =
+                        if memory.keep(&row) { &mut did.fixed } else { &mut did.submissions };
+                    rows.push(row);
+                }
+                Fate::Counted
             }
-            Outcome::Duplicate(_) => {
-                self.counts.duplicates += 1;
-                Vec::new()
-            }
-            Outcome::Rejected(rejection) => self.bury(record, &rejection),
+            Outcome::Duplicate(_) => Fate::Duplicate,
+            Outcome::Rejected(rejection) => Fate::Rejected(rejection),
         }
     }
 
-    fn bury(&mut self, record: &LogRecord, rejection: &agon_projections::Rejection) -> Vec<Row> {
-        self.counts.rejected += 1;
-        let offset = record.position.offset;
-        let rows = rejected_rows(&record.record, self.source, offset, rejection);
-        let (refusals, letters): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| matches!(row.key, RowKey::Refusal(..)));
-        self.refusals.extend(refusals.into_iter().map(|row| (row.key, row.value)));
-        letters
+    /// A stream's cell counts the records that cannot be read.
+    fn reject_unread(&mut self, offset: u64, did: &mut Did) {
+        let key = CellKey::Stream(self.source.partition);
+        let is_new = Some(offset) > self.through.of(&key) && Some(offset) <= self.limits.of(&key);
+        if self.source.topic == Topic::RecentChange && is_new {
+            let new = || (Cell::new(key.clone()), Memory::default());
+            self.cells.entry(key.clone()).or_insert_with(new).0.reject_unread(offset);
+            did.cell = Some(key);
+        }
+    }
+
+    fn count(&mut self, record: &LogRecord, fate: &Fate, did: &mut Did) {
+        self.last = Some((record.position.offset, record.record.hash()));
+        match fate {
+            Fate::Counted => self.counts.counted += 1,
+            Fate::Duplicate => self.counts.duplicates += 1,
+            Fate::Rejected(rejection) => {
+                self.counts.rejected += 1;
+                let offset = record.position.offset;
+                for row in rejected_rows(&record.record, self.source, offset, rejection) {
+                    if matches!(row.key, RowKey::Refusal(..)) {
+                        self.refusals.insert(row.key, row.value);
+                    } else {
+                        did.fixed.push(row);
+                    }
+                }
+            }
+        }
     }
 
     /// The rows that every record may have changed, as they are now.
-    pub fn rest(&mut self) -> Vec<Row> {
+    pub fn rest(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for (key, (cell, memory)) in &self.cells {
             rows.extend(cell.head_row());
@@ -145,12 +200,26 @@ impl Expected {
         }
         let refusals = self.refusals.iter();
         rows.extend(refusals.map(|(key, value)| Row { key: key.clone(), value: value.clone() }));
-        if let Some((applied, record_hash)) = self.last {
-            let progress = Progress { applied, record_hash, counts: self.counts };
-            let key = RowKey::Progress(self.source);
-            rows.push(Row { key, value: Value::Progress(progress) });
-        }
+        rows.extend(self.progress());
         rows
+    }
+
+    /// Those of them that one record changed, right after it was folded.
+    pub fn changed(&self, did: Did) -> Vec<Row> {
+        let mut rows = did.submissions;
+        if let Some((cell, _)) = did.cell.and_then(|key| self.cells.get(&key)) {
+            rows.extend(cell.head_row());
+            rows.extend(did.touched.into_iter().map(|slot| cell.row(slot)));
+        }
+        rows.extend(self.progress());
+        rows
+    }
+
+    fn progress(&self) -> Option<Row> {
+        let (applied, record_hash) = self.last?;
+        let progress = Progress { applied, record_hash, counts: self.counts };
+        let key = RowKey::Progress(self.source);
+        Some(Row { key, value: Value::Progress(progress) })
     }
 
     /// Cells that something happened to.

@@ -1,19 +1,25 @@
 //! `verify`: one record at a time through the codec and the pure step, against everything that is
 //! stored, read through the inspector: nothing of loading, batching, coalescing or flushing is
-//! shared with the consumer.
+//! shared with the consumer. It is right beside consumers at work, too: see [`moved`] and
+//! [`unexpected`].
 
 mod compare;
 mod expected;
+mod limits;
+mod moved;
+mod records;
 mod report;
+#[cfg(test)]
+mod tests;
+mod unexpected;
 
 use agon_ports::{EventLog, PortError, StoreInspector};
-use agon_projections::RowKey;
-use agon_projections::row::Value;
-use agon_projections::row_bytes::{key_bytes, row_of_bytes};
 use agon_schema::{Position, PositionToken, TopicPartition};
 
 use compare::Comparison;
 use expected::Expected;
+use limits::Limits;
+use records::Records;
 pub use report::{Difference, Report};
 
 /// Compares the store with the fold of the log up to the store's own position. `on_record` is told
@@ -26,72 +32,61 @@ pub async fn verify(
     store: &dyn StoreInspector,
     on_record: &(dyn Fn(u64) + Sync),
 ) -> Result<Report, PortError> {
-    let ends = log.ends().await?;
     let mut comparison = Comparison::new(store);
     let mut token = PositionToken::start(log.id());
     let mut folded = 0;
-    for source in TopicPartition::all(log.partitions()) {
-        let end = ends.get(&source).copied().unwrap_or(0);
-        let Some(applied) = stored_progress(store, source, end).await? else {
-            continue;
-        };
-        if applied >= end {
+    for (source, limits) in Limits::read(log, store).await? {
+        if let Some((applied, end)) = limits.beyond {
             comparison.name(Difference::of_log(source, applied, end));
             continue;
         }
-        token.raise(Position { source, offset: applied });
-        let mut expected = Expected::new(source, log.partitions());
-        let mut reader = expected::Records::open(log, source, applied).await?;
-        while let Some(record) = reader.next().await? {
-            for row in expected.fold(&record) {
-                comparison.expect(row).await?;
-            }
+        if let Some(offset) = limits.progress {
+            token.raise(Position { source, offset });
+        }
+        let mut on_record = || {
             folded += 1;
             on_record(folded);
-        }
-        for row in expected.rest() {
-            comparison.expect(row).await?;
-        }
-        comparison.cells += expected.cells();
+        };
+        compare_partition(log, store, source, limits, &mut comparison, &mut on_record).await?;
     }
     comparison.settle().await?;
-    if !comparison.tables_with_more().await?.is_empty() {
-        name_unexpected(log, &mut comparison).await?;
+    let tables = comparison.tables_with_more().await?;
+    if !tables.is_empty() {
+        let unexpected = unexpected::unexpected(log, store, &tables).await?;
+        unexpected.into_iter().for_each(|difference| comparison.name(difference));
+    }
+    for name in store.foreign().await? {
+        comparison.name(Difference::foreign(name));
     }
     Ok(comparison.report(token.to_string()))
 }
 
-/// The last offset that the store says is folded of a partition. With a progress row that cannot
-/// be read the partition counts as folded as far as the log goes: then that row is the difference,
-/// not every row of the partition.
-async fn stored_progress(
+/// Compares what one partition left behind.
+async fn compare_partition(
+    log: &dyn EventLog,
     store: &dyn StoreInspector,
     source: TopicPartition,
-    end: u64,
-) -> Result<Option<u64>, PortError> {
-    let bytes = key_bytes(&RowKey::Progress(source));
-    let Some(value) = store.values(vec![bytes.clone()]).await?.into_iter().flatten().next() else {
-        return Ok(None);
-    };
-    match row_of_bytes(&bytes, &value).map(|row| row.value) {
-        Some(Value::Progress(progress)) => Ok(Some(progress.applied)),
-        // Without a record there is nothing to fold, and the row is one too many.
-        _ => Ok(end.checked_sub(1)),
-    }
-}
-
-/// A second pass, only when the store holds rows that the first did not expect: names them.
-async fn name_unexpected(
-    log: &dyn EventLog,
+    limits: Limits,
     comparison: &mut Comparison<'_>,
+    on_record: &mut (dyn FnMut() + Send),
 ) -> Result<(), PortError> {
-    for (source, applied) in comparison.folded_through() {
-        let mut expected = Expected::new(source, log.partitions());
-        let mut reader = expected::Records::open(log, source, applied).await?;
-        while let Some(record) = reader.next().await? {
-            expected.fold(&record).iter().for_each(|row| comparison.remember_key(&row.key));
+    let mut expected = Expected::new(source, log.partitions(), limits);
+    let Some((first, last)) = expected.span() else { return Ok(()) };
+    let mut records = Records::open(log, source, first, last).await?;
+    while let Some(record) = records.next().await? {
+        for row in expected.fold(&record).fixed {
+            comparison.expect(row).await?;
         }
-        expected.rest().iter().for_each(|row| comparison.remember_key(&row.key));
+        on_record();
     }
-    comparison.name_the_rest().await
+    comparison.cells += expected.cells();
+    let unequal = comparison.expect_now(expected.rest()).await?;
+    if !unequal.is_empty() {
+        for compare::Unequal { row, stored } in
+            moved::wrong(log, store, &mut expected, unequal).await?
+        {
+            comparison.name(Difference::unequal(&row, &stored));
+        }
+    }
+    Ok(())
 }

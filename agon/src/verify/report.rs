@@ -14,7 +14,7 @@ pub struct Report {
     pub cells: u64,
     /// Rows that the fold leaves behind.
     pub rows: u64,
-    /// Rows that are missing, unequal or unexpected.
+    /// Rows that are missing, unequal, unexpected or stamped by someone else.
     pub differences: u64,
     /// The first hundred of them.
     pub named: Vec<Difference>,
@@ -27,7 +27,7 @@ pub struct Report {
 /// One thing that is not as it should be.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// What kind: `missing`, `unequal`, `unexpected` or `log`.
+    /// What kind: `missing`, `unequal`, `unexpected`, `foreign` or `log`.
     pub kind: &'static str,
     /// In which table.
     pub table: &'static str,
@@ -56,6 +56,13 @@ impl Difference {
     /// A row is stored that the fold does not give.
     pub fn unexpected(table: Table, row: String) -> Difference {
         Difference { kind: "unexpected", table: table.name(), row, stored: None, expected: None }
+    }
+
+    /// A row was written by something else than a flush: `table: row: how that is seen`.
+    pub fn foreign(row: String) -> Difference {
+        let is_named = |table: &Table| row.split(':').next() == Some(table.name());
+        let table = Table::ALL.into_iter().find(is_named).map_or("", Table::name);
+        Difference { kind: "foreign", table, row, stored: None, expected: None }
     }
 
     /// The store is ahead of the log.

@@ -44,4 +44,9 @@ impl<S: StoreInspector> StoreInspector for Faulty<S> {
         self.faults.enter(Call::Read, &format!("look under {prefix:02x?}")).await?;
         self.inner.entries(prefix, after, limit).await
     }
+
+    async fn foreign(&self) -> Result<Vec<String>, PortError> {
+        self.faults.enter(Call::Read, "look for foreign rows").await?;
+        self.inner.foreign().await
+    }
 }

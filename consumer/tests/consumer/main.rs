@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cells;
 mod events;
 mod metrics;
 mod oracle;

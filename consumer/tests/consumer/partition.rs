@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agon_consumer::decoded::decode;
-use agon_consumer::partition::{PartitionFold, progress};
+use agon_consumer::partition::{PartitionFold, Verdict, progress};
 use agon_consumer::seen::Seen;
 use agon_ports::LogRecord;
 use agon_projections::row_bytes::{Prefix, key_bytes, prefix_bytes};
@@ -13,6 +13,7 @@ use agon_projections::{CellKey, Flush, Row, RowKey, Table, span_fits};
 use agon_schema::TopicPartition;
 use proptest::prelude::*;
 
+use crate::cells::is_beside;
 use crate::events::{PARTITIONS, stream};
 use crate::oracle::{self, Rows, check_same};
 
@@ -25,6 +26,9 @@ enum Then {
     LandAndDrop,
     CrashBeforeTheStore,
     CrashAfterTheStore,
+    /// Of the flush under way the store has the rows beside cells, the cells of these bits, and no
+    /// progress; then a crash.
+    CrashAmongTheCells(u64),
 }
 
 /// A store that is a map, and one fold over it.
@@ -34,12 +38,19 @@ struct Play {
     stored: Rows,
     fold: PartitionFold,
     in_flight: Option<Arc<Flush>>,
+    replayed: usize,
 }
 
 impl Play {
     fn new(source: TopicPartition, filter_items_max: usize) -> Play {
         let fold = PartitionFold::new(source, None, filter_items_max);
-        Play { source, filter_items_max, stored: Rows::new(), fold, in_flight: None }
+        let stored = Rows::new();
+        Play { source, filter_items_max, stored, fold, in_flight: None, replayed: 0 }
+    }
+
+    /// The first offset that is not folded.
+    fn next(&self) -> usize {
+        self.fold.applied().map_or(0, |applied| applied as usize + 1)
     }
 
     fn row(&self, key: &RowKey) -> Option<Row> {
@@ -65,7 +76,7 @@ impl Play {
         let rows = self.fold.missing_rows(&batch).iter().map(|key| self.row(key)).collect();
         let found = agon_consumer::partition::found(rows);
         for decoded in batch {
-            self.fold.fold(decoded, &found);
+            self.replayed += usize::from(self.fold.fold(decoded, &found) == Verdict::Replayed);
         }
     }
 
@@ -88,6 +99,18 @@ impl Play {
         }
         let progress = agon_projections::row::Value::Progress(flush.progress.clone());
         self.stored.insert(RowKey::Progress(self.source), progress);
+    }
+
+    /// What a store does with the flush under way that ends among the cells.
+    fn store_cells(&mut self, bits: u64) {
+        let Some(flush) = self.in_flight.take() else { return };
+        let mut rows: Vec<Row> = flush.rows.clone();
+        for (index, cell) in flush.cells.iter().enumerate() {
+            let is_stored = bits >> (index % 64) & 1 == 1;
+            rows.extend(cell.side.iter().filter(|row| is_stored || is_beside(row)).cloned());
+            rows.extend(cell.own.iter().filter(|_| is_stored).cloned());
+        }
+        self.stored.extend(rows.into_iter().map(|row| (row.key, row.value)));
     }
 
     fn land(&mut self) {
@@ -113,6 +136,11 @@ impl Play {
                 self.store();
                 self.crash();
             }
+            Then::CrashAmongTheCells(bits) => {
+                self.flush();
+                self.store_cells(bits);
+                self.crash();
+            }
         }
     }
 
@@ -131,6 +159,7 @@ fn thens() -> impl Strategy<Value = Then> {
         1 => Just(Then::LandAndDrop),
         1 => Just(Then::CrashBeforeTheStore),
         1 => Just(Then::CrashAfterTheStore),
+        2 => any::<u64>().prop_map(Then::CrashAmongTheCells),
     ]
 }
 
@@ -148,7 +177,7 @@ proptest! {
         for (source, records) in oracle::partitions(&appends) {
             let mut play = Play::new(source, filter_items_max);
             for (count, then) in turns.iter().cycle().take(2_000) {
-                let next = play.fold.applied().map_or(0, |applied| applied as usize + 1);
+                let next = play.next();
                 if next == records.len() {
                     break;
                 }
@@ -156,7 +185,7 @@ proptest! {
                 play.then(*then);
             }
             // Whatever the turns left undone.
-            let next = play.fold.applied().map_or(0, |applied| applied as usize + 1);
+            let next = play.next();
             play.fold(&records[next..]);
             play.land();
             play.flush();
@@ -165,6 +194,38 @@ proptest! {
             rows.append(&mut play.stored);
         }
         check_same("regrouped", &oracle::fold(&appends), &rows);
+    }
+}
+
+/// Cells that are stored ahead of the progress are not folded again, whatever the flushes before
+/// and after were; all of them, none, and some.
+#[test]
+fn what_the_stored_cells_hold_is_counted_and_not_folded_again() {
+    for (seed, bits) in [(1, u64::MAX), (2, 0), (3, 0x5555_5555_5555_5555), (4, 0xf0f0_cccc)] {
+        let appends = stream(seed, 1_500);
+        let (mut rows, mut replayed) = (Rows::new(), 0);
+        for (source, records) in oracle::partitions(&appends) {
+            let mut play = Play::new(source, 1_000);
+            for (first, second) in [(0.2, 0.5), (0.5, 0.9), (0.6, 0.7)] {
+                let at = |share: f64| (records.len() as f64 * share) as usize;
+                let next = play.next();
+                play.fold(&records[next..at(first).max(next)]);
+                play.flush();
+                play.land();
+                let next = play.next();
+                play.fold(&records[next..at(second).max(next)]);
+                play.then(Then::CrashAmongTheCells(bits));
+            }
+            for batch in records[play.next()..].chunks(7) {
+                play.fold(batch);
+                play.flush();
+                play.land();
+            }
+            rows.append(&mut play.stored);
+            replayed += play.replayed;
+        }
+        assert_eq!(replayed > 100, bits != 0, "{replayed} records replayed with {bits:x}");
+        check_same(&format!("{bits:x}"), &oracle::fold(&appends), &rows);
     }
 }
 

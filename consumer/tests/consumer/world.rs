@@ -1,6 +1,6 @@
 //! One log and one store that outlive consumers, and a feed that is checked while it is heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -142,6 +142,8 @@ pub struct Ear {
 #[derive(Default)]
 struct Heard {
     cells: BTreeMap<CellKey, u64>,
+    /// The cells that it told of. Others may have been stored ahead of the progress.
+    told: BTreeSet<CellKey>,
     /// How far each partition was stored when this consumer started, and by what was heard since.
     progress: BTreeMap<TopicPartition, u64>,
     moves: u64,
@@ -219,6 +221,7 @@ impl Heard {
         let before = self.cells.insert(cell.clone(), to);
         let progress = self.progress.get(&cell.source(PARTITIONS)).copied();
         self.moves += 1;
+        self.told.insert(cell.clone());
         let complaint = if from != before {
             Some(format!("the span starts after {from:?}, the one before ended at {before:?}"))
         } else if stored < Some(to) {
@@ -236,7 +239,7 @@ impl Heard {
 
     fn progressed(&mut self, source: TopicPartition, applied: u64, stored: Option<u64>) {
         let before = self.progress.insert(source, applied);
-        let is_of = |cell: &CellKey| cell.source(PARTITIONS) == source;
+        let is_of = |cell: &CellKey| cell.source(PARTITIONS) == source && self.told.contains(cell);
         let ahead = self.cells.iter().find(|(cell, to)| is_of(cell) && **to > applied);
         let complaint = if stored < Some(applied) {
             Some(format!("says {applied}, but {stored:?} is stored"))

@@ -27,6 +27,21 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// Largest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Refuses a key or a value over its limit. Every control store asks this before it writes.
+///
+/// # Errors
+/// `Retry::Never`, with the size and the limit.
+pub fn check_sizes(key: &str, value: &[u8]) -> Result<(), PortError> {
+    let limits = [("key", key.len(), KEY_BYTES_MAX), ("value", value.len(), VALUE_BYTES_MAX)];
+    for (what, size_bytes, bytes_max) in limits {
+        if size_bytes > bytes_max {
+            let reason = format!("the {what} has {size_bytes} bytes, more than {bytes_max}");
+            return Err(PortError::never("store a control value", reason));
+        }
+    }
+    Ok(())
+}
+
 /// A small, durable, linearisable map with compare-and-set.
 ///
 /// Of two writers that expect the same version exactly one is told [`Put::Stored`]. A value is

@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use agon_ports::control_store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use agon_ports::control_store::check_sizes;
 use agon_ports::{ControlStore, PortError, Put, Versioned};
 use async_trait::async_trait;
 use thiserror::Error;
@@ -266,16 +266,7 @@ impl ControlStore for EmbeddedControl {
     }
 
     async fn put(&self, key: &str, value: &[u8], expected: u64) -> Result<Put, PortError> {
-        let refused = |what: &str, size_bytes: usize, bytes_max: usize| {
-            let reason = format!("the {what} has {size_bytes} bytes, more than {bytes_max}");
-            Err(PortError::never("store a control value", reason))
-        };
-        if key.len() > KEY_BYTES_MAX {
-            return refused("key", key.len(), KEY_BYTES_MAX);
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return refused("value", value.len(), VALUE_BYTES_MAX);
-        }
+        check_sizes(key, value)?;
         // The turn moves into the task: a caller that goes away does not let a second one write.
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let inner = Arc::clone(&self.inner);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use agon_ports::control_store::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use agon_ports::control_store::check_sizes;
 use agon_ports::{ControlStore, PortError, Put, Versioned};
 use async_trait::async_trait;
 
@@ -51,16 +51,7 @@ impl ControlStore for MemoryControl {
     }
 
     async fn put(&self, key: &str, value: &[u8], expected: u64) -> Result<Put, PortError> {
-        let refused = |what: &str, size_bytes: usize, bytes_max: usize| {
-            let reason = format!("the {what} has {size_bytes} bytes, more than {bytes_max}");
-            Err(PortError::never("store a control value", reason))
-        };
-        if key.len() > KEY_BYTES_MAX {
-            return refused("key", key.len(), KEY_BYTES_MAX);
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return refused("value", value.len(), VALUE_BYTES_MAX);
-        }
+        check_sizes(key, value)?;
         let mut entries = self.entries();
         let stored = entries.get(key).map_or(0, |stored| stored.version);
         if stored != expected {

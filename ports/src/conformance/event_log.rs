@@ -32,10 +32,10 @@ pub trait EventLogFixture: Send {
 /// the function answers an [`EventLogFixture`](crate::conformance::event_log::EventLogFixture).
 #[macro_export]
 macro_rules! event_log_conformance {
-    ($make:expr) => {
+    ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             event_log_conformance,
-            $make,
+            $make $(, skipped_when: $is_absent)?,
             event_log::offsets_start_at_0_and_grow_by_one_across_calls,
             event_log::positions_are_answered_in_the_order_given,
             event_log::ends_name_every_partition,

@@ -30,10 +30,10 @@ pub trait GroupFixture: Send {
 /// does not release should be given up within seconds.
 #[macro_export]
 macro_rules! group_conformance {
-    ($make:expr) => {
+    ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             group_conformance,
-            $make,
+            $make $(, skipped_when: $is_absent)?,
             group::one_member_gets_every_partition,
             group::shares_are_disjoint_and_complete,
             group::a_second_member_takes_its_part,

@@ -5,6 +5,8 @@
 //! ```
 //! The macro makes one `#[tokio::test]` a case, so a failure has the name of the law it broke.
 //! `make_fixture` is a function without parameters; each case gets a fixture of its own.
+//! Where the other side may be absent, `skipped_when: is_absent` names a function that says so, and
+//! prints why: `event_log_conformance!(make_fixture, skipped_when: no_broker);`.
 //! The crate that calls it needs `tokio` with `macros` and `rt-multi-thread`.
 
 pub mod change_feed;
@@ -31,13 +33,28 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
-    ($module:ident, $make:expr, $($suite:ident :: $case:ident,)+) => {
+    (
+        $module:ident,
+        $make:expr $(, skipped_when: $is_absent:expr)?,
+        $($suite:ident :: $case:ident,)+
+    ) => {
+        $crate::conformance_cases! {
+            @($make)
+            // One function for all cases: a repetition cannot stand within another.
+            (|| false $(|| ($is_absent)())?)
+            $module, $($suite :: $case,)+
+        }
+    };
+    (@($make:expr) ($is_absent:expr) $module:ident, $($suite:ident :: $case:ident,)+) => {
         mod $module {
             use super::*;
 
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
+                    if ($is_absent)() {
+                        return;
+                    }
                     $crate::conformance::$suite::$case(($make)()).await;
                 }
             )+

@@ -21,10 +21,10 @@ pub trait StoreInspectorFixture: Send {
 /// [`StoreInspectorFixture`](crate::conformance::store_inspector::StoreInspectorFixture).
 #[macro_export]
 macro_rules! store_inspector_conformance {
-    ($make:expr) => {
+    ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             store_inspector_conformance,
-            $make,
+            $make $(, skipped_when: $is_absent)?,
             store_inspector::an_empty_store_has_no_entries,
             store_inspector::values_are_the_bytes_of_the_rows,
             store_inspector::entries_are_the_rows_of_a_prefix_rising,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::{ApiConfig, LogIdentity};
 use crate::follower;
+use crate::hearing::Hearing;
 use crate::held::boards::Boards;
 use crate::held::load;
 use crate::held::slot::{LoadError, Slot};
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub clock: Arc<dyn Clock>,
     pub boards: Boards,
     pub progress: Progress,
+    pub hearing: Arc<Hearing>,
     pub rendered: RenderedCache,
     pub metrics: ApiMetrics,
     pub feed_is_closed: AtomicBool,
@@ -49,12 +51,28 @@ pub struct Readiness {
     pub feed_is_open: bool,
     /// Cells that are shown but wait to be read again.
     pub cells_stale: usize,
+    /// Milliseconds since the feed was last heard; none when it never was.
+    pub heard_ms: Option<u64>,
+    /// Milliseconds since it spoke of the partition that it is silent about for longest; 0 when
+    /// nothing is folded yet. What is shown of that partition may be as old.
+    pub silence_ms: u64,
+    /// Partitions that it is silent about for longer than the limit: nobody folds them, or the
+    /// broker is away.
+    pub partitions_silent: usize,
+    /// The limit, [`ApiConfig::staleness_ms_max`].
+    pub staleness_ms_max: u64,
 }
 
 impl Readiness {
     /// Whether everything is as it should be.
     pub fn is_ready(&self) -> bool {
         self.is_loaded && self.feed_is_open
+    }
+
+    /// Whether what is shown is no older than the limit. A process that is not fresh still serves:
+    /// sending readers elsewhere would not make boards newer.
+    pub fn is_fresh(&self) -> bool {
+        self.feed_is_open && self.partitions_silent == 0
     }
 }
 
@@ -73,6 +91,7 @@ impl Api {
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<(Api, JoinHandle<()>), prometheus::Error> {
+        let hearing = Arc::new(Hearing::default());
         let inner = Arc::new(Inner {
             config,
             log,
@@ -80,8 +99,9 @@ impl Api {
             clock,
             boards: Boards::new(config.boards_max, config.entrants_max),
             progress: Progress::new(),
+            metrics: ApiMetrics::register(registry, Arc::clone(&hearing))?,
+            hearing,
             rendered: RenderedCache::new(config.rendered_bytes_max),
-            metrics: ApiMetrics::register(registry)?,
             feed_is_closed: AtomicBool::new(false),
             loads: Semaphore::new(config.loads_max.max(1)),
         });
@@ -92,10 +112,16 @@ impl Api {
     /// Whether the read side can answer.
     pub fn readiness(&self) -> Readiness {
         let stale = |slot: &Arc<Slot>| slot.is_readable() && slot.is_stale();
+        let staleness_ms_max = self.0.config.staleness_ms_max;
+        let silence = self.0.hearing.silence(Duration::from_millis(staleness_ms_max));
         Readiness {
             is_loaded: self.0.progress.is_loaded(),
             feed_is_open: !self.0.feed_is_closed.load(Ordering::Relaxed),
             cells_stale: self.0.boards.all().iter().filter(|slot| stale(slot)).count(),
+            heard_ms: silence.any.map(|since| since.as_millis() as u64),
+            silence_ms: silence.longest.as_millis() as u64,
+            partitions_silent: silence.partitions,
+            staleness_ms_max,
         }
     }
 

@@ -18,6 +18,9 @@ pub struct ApiConfig {
     pub rendered_bytes_max: usize,
     /// Milliseconds that a read waits for its `min_position`; 2,000. Then 504.
     pub position_wait_ms_max: u64,
+    /// Milliseconds that the change feed may be silent about a partition before what is shown of
+    /// it counts as stale; 5,000. Boards are served all the same, and readiness says so.
+    pub staleness_ms_max: u64,
 }
 
 impl Default for ApiConfig {
@@ -28,6 +31,7 @@ impl Default for ApiConfig {
             loads_max: 4,
             rendered_bytes_max: 64 << 20,
             position_wait_ms_max: 2000,
+            staleness_ms_max: 5000,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agon_ports::{Change, ChangeSubscriber, Heard as FeedHeard, scan_all};
 use agon_projections::row_bytes::Prefix;
-use agon_projections::{CellKey, Table};
+use agon_projections::{CellKey, RowKey, Table};
 use agon_schema::TopicPartition;
 
 use crate::api::{Inner, RETRY_MS};
@@ -21,10 +21,16 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut feed: Box<dyn ChangeSubscriber
                 inner.moved(&cell, News { from, to, rows });
             }
             FeedHeard::Change(Change::Progress { source, applied, appended_at_ms }) => {
-                inner.observe_latency(appended_at_ms);
-                inner.progress.raise(source, applied);
+                inner.hearing.hear(source);
+                // Said again it is a heartbeat: nothing became visible.
+                if inner.progress.raise(source, applied) {
+                    inner.observe_latency(appended_at_ms);
+                }
             }
-            FeedHeard::Change(Change::Reload { source }) => inner.reload(source),
+            FeedHeard::Change(Change::Reload { source }) => {
+                inner.hearing.hear(source);
+                inner.reload(source);
+            }
             FeedHeard::Missed => inner.catch_up().await,
             FeedHeard::Closed => {
                 inner.feed_is_closed.store(true, Ordering::Relaxed);
@@ -37,6 +43,7 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut feed: Box<dyn ChangeSubscriber
 
 impl Inner {
     fn moved(self: &Arc<Inner>, cell: &CellKey, news: News) {
+        self.hearing.hear(cell.source(self.log.partitions));
         let Some(slot) = self.boards.find(cell) else { return };
         match slot.hear(news) {
             Heard::Moved { is_resized: true } => self.boards.review(&self.metrics),
@@ -56,7 +63,9 @@ impl Inner {
 
     fn observe_latency(&self, appended_at_ms: i64) {
         let latency_ms = (self.clock.now().micros() / 1000).saturating_sub(appended_at_ms);
-        self.metrics.visible_latency.observe(latency_ms.max(0) as f64 / 1000.0);
+        let latency_s = latency_ms.max(0) as f64 / 1000.0;
+        self.metrics.visible_latency.observe(latency_s);
+        self.metrics.behind.set(latency_s);
     }
 
     /// Reads progress and has every cell in memory read again. Cells are told after the progress
@@ -74,6 +83,11 @@ impl Inner {
         for slot in self.boards.all() {
             if slot.lose() {
                 self.load(slot);
+            }
+        }
+        for row in &rows {
+            if let RowKey::Progress(source) = row.key {
+                self.hearing.expect(source);
             }
         }
         self.progress.load(&rows);

@@ -1,7 +1,7 @@
 //! The read side: boards in memory that follow the change feed, and the routes that show them.
 //!
 //! Reading order: [`api`] is the handle and its loading, `follower` the one task that hears the
-//! change feed, `held` the cells in memory with the protocol that loses no news, `progress` those
+//! change feed, `hearing` when it was last heard, `held` the cells in memory with the protocol that loses no news, `progress` those
 //! who wait for a position, `rendered` the cached bodies, `body` the JSON without any HTTP, and
 //! `routes` what is served.
 
@@ -10,10 +10,12 @@ mod body;
 pub mod config;
 mod cursor;
 mod follower;
+mod hearing;
 mod held;
 mod metrics;
 mod progress;
 mod rendered;
+mod replay;
 mod routes;
 
 pub use api::{Api, Readiness};
@@ -27,4 +29,5 @@ pub use body::stats::{StatsSum, stats_body};
 pub use config::{ApiConfig, LogIdentity};
 pub use cursor::BadCursor;
 pub use held::view::StreamCounts;
-pub use routes::{event_routes, routes};
+pub use replay::{ReplayError, Replayed, replay, replayed_body};
+pub use routes::{event_routes, replay_routes, routes};

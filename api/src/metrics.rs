@@ -1,8 +1,16 @@
 //! What the read side counts.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
+
+use crate::hearing::Hearing;
 
 /// Upper bounds in seconds: from one flush to a reader that was away.
 const SECONDS: [f64; 14] =
@@ -16,12 +24,16 @@ pub(crate) struct ApiMetrics {
     pub rendered_hits: IntCounter,
     pub rendered_misses: IntCounter,
     pub visible_latency: Histogram,
+    pub behind: Gauge,
     environment_entries: IntGauge,
     benchmark_entries: IntGauge,
 }
 
 impl ApiMetrics {
-    pub fn register(registry: &Registry) -> Result<ApiMetrics, prometheus::Error> {
+    pub fn register(
+        registry: &Registry,
+        hearing: Arc<Hearing>,
+    ) -> Result<ApiMetrics, prometheus::Error> {
         let opts = Opts::new("agon_board_entries", "Entrants of the boards in memory");
         let entries = IntGaugeVec::new(opts, &["board_kind"])?;
         let opts = Opts::new("agon_board_loads_total", "Cells read from the store");
@@ -34,11 +46,21 @@ impl ApiMetrics {
             "From a record's appending until readers see what it changed",
         );
         let visible_latency = Histogram::with_opts(opts.buckets(SECONDS.to_vec()))?;
+        let behind = Gauge::new(
+            "agon_api_behind_seconds",
+            "How old the newest record of the last flush was when readers saw it",
+        )?;
+        let silence = Gauge::new(
+            "agon_feed_silence_seconds",
+            "Since the change feed spoke of the partition that it is silent about for longest",
+        )?;
         registry.register(Box::new(entries.clone()))?;
         registry.register(Box::new(loads.clone()))?;
         registry.register(Box::new(rendered.clone()))?;
         registry.register(Box::new(evicted.clone()))?;
         registry.register(Box::new(visible_latency.clone()))?;
+        registry.register(Box::new(behind.clone()))?;
+        registry.register(Box::new(SilenceGauge { hearing, gauge: silence }))?;
         Ok(ApiMetrics {
             loaded: loads.with_label_values(&["loaded"]),
             load_failed: loads.with_label_values(&["failed"]),
@@ -46,6 +68,7 @@ impl ApiMetrics {
             rendered_hits: rendered.with_label_values(&["cached"]),
             rendered_misses: rendered.with_label_values(&["rendered"]),
             visible_latency,
+            behind,
             environment_entries: entries.with_label_values(&["environment"]),
             benchmark_entries: entries.with_label_values(&["benchmark"]),
         })
@@ -55,5 +78,22 @@ impl ApiMetrics {
         let shown = |entries: usize| i64::try_from(entries).unwrap_or(i64::MAX);
         self.environment_entries.set(shown(environments));
         self.benchmark_entries.set(shown(benchmarks));
+    }
+}
+
+/// A gauge of how long it is, when it is asked.
+struct SilenceGauge {
+    hearing: Arc<Hearing>,
+    gauge: Gauge,
+}
+
+impl Collector for SilenceGauge {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(self.hearing.silence(Duration::ZERO).longest.as_secs_f64());
+        self.gauge.collect()
     }
 }

@@ -44,9 +44,10 @@ impl Progress {
         Progress { known: watch::Sender::new(Known::default()) }
     }
 
-    /// A partition is folded through this offset, and whatever shows it has been told so.
-    pub fn raise(&self, source: TopicPartition, applied: u64) {
-        self.known.send_if_modified(|known| known.raise(source, applied));
+    /// A partition is folded through this offset, and whatever shows it has been told so. Answers
+    /// whether that is more than was known.
+    pub fn raise(&self, source: TopicPartition, applied: u64) -> bool {
+        self.known.send_if_modified(|known| known.raise(source, applied))
     }
 
     /// Takes over the rows of the store.
@@ -100,8 +101,9 @@ mod tests {
         let now = deadline(0);
         assert!(progress.reaches(&token(&[]), now).await, "nothing is always reached");
         assert!(!progress.reaches(&token(&[at(0, 0)]), now).await);
-        progress.raise(at(0, 7).source, 7);
-        progress.raise(at(0, 3).source, 3);
+        assert!(progress.raise(at(0, 7).source, 7));
+        assert!(!progress.raise(at(0, 7).source, 7));
+        assert!(!progress.raise(at(0, 3).source, 3));
         assert!(progress.reaches(&token(&[at(0, 7)]), now).await, "it never falls");
         assert!(!progress.reaches(&token(&[at(0, 8)]), deadline(500)).await);
         assert!(!progress.reaches(&token(&[at(0, 7), at(1, 0)]), now).await);

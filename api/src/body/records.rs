@@ -12,7 +12,7 @@ use agon_ports::{
 use agon_projections::row::{DeadLetter, Row, Value};
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{RowKey, Table};
-use agon_schema::{Position, PositionToken, Timestamp, Topic, TopicPartition, decode};
+use agon_schema::{Position, PositionToken, Record, Timestamp, Topic, TopicPartition, decode};
 use serde::Serialize;
 
 use super::{List, to_json};
@@ -229,26 +229,43 @@ pub async fn dead_letter_body(
     store: &dyn ProjectionStore,
     position: Position,
 ) -> Result<Option<Vec<u8>>, PortError> {
-    let Position { source, offset } = position;
-    let row = store.get(vec![RowKey::DeadLetter(source, offset)]).await?.pop().flatten();
-    let Some((_, letter)) = row.and_then(dead_letter_of) else { return Ok(None) };
-    let mut reader = log.read(Assignment::from([(source, offset)])).await?;
-    let limits = ReadLimits { records_max: 1, bytes_max: 1 };
-    let Some(entry) = reader.next(limits, SILENCE_MAX).await?.into_iter().next() else {
-        let attempted = format!("read record {}", record_id(position));
-        return Err(PortError::later(attempted, "the log did not give it for 5 s"));
-    };
-    let headers = entry.record.headers.iter().take(HEADERS_MAX).map(|(name, value)| Header {
+    let Some(letter) = dead_letter_at(store, position).await? else { return Ok(None) };
+    let record = record_at(log, position).await?;
+    let headers = record.headers.iter().take(HEADERS_MAX).map(|(name, value)| Header {
         name: cut(name.as_bytes(), NAME_BYTES_MAX),
         value: cut(value, TEXT_BYTES_MAX),
     });
     Ok(Some(to_json(&WholeDeadLetter {
         line: dead_letter_line(position, letter),
         headers: headers.collect(),
-        headers_total: entry.record.headers.len(),
-        value: cut(&entry.record.value, VALUE_BYTES_MAX),
-        value_bytes: entry.record.value.len(),
+        headers_total: record.headers.len(),
+        value: cut(&record.value, VALUE_BYTES_MAX),
+        value_bytes: record.value.len(),
     })))
+}
+
+/// The dead letter of a record, if it is one.
+pub(crate) async fn dead_letter_at(
+    store: &dyn ProjectionStore,
+    Position { source, offset }: Position,
+) -> Result<Option<DeadLetter>, PortError> {
+    let row = store.get(vec![RowKey::DeadLetter(source, offset)]).await?.pop().flatten();
+    Ok(row.and_then(dead_letter_of).map(|(_, letter)| letter))
+}
+
+/// A record of the log.
+pub(crate) async fn record_at(log: &dyn EventLog, position: Position) -> Result<Record, PortError> {
+    let attempted = || format!("read record {}", record_id(position));
+    let mut reader = log.read(Assignment::from([(position.source, position.offset)])).await?;
+    let limits = ReadLimits { records_max: 1, bytes_max: 1 };
+    match reader.next(limits, SILENCE_MAX).await?.into_iter().next() {
+        Some(entry) if entry.position == position => Ok(entry.record),
+        Some(entry) => {
+            let reason = format!("the log gave {}; it is gone", record_id(entry.position));
+            Err(PortError::never(attempted(), reason))
+        }
+        None => Err(PortError::later(attempted(), "the log did not give it for 5 s")),
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,26 @@
 //! Loading a cell from a store that goes on moving, without losing or doubling news.
 //!
 //! News are kept from before the first row is read. The head is read before the rows and again
-//! after them: every row read is at or below the second head, and everything above the first one
-//! comes as news. When the news reach from the first head to the second or beyond, nothing is
-//! missing; else the load begins again.
+//! after them, so that whatever the rows hold above the first head comes as news. When the news
+//! reach from the first head to the newest thing that was read, nothing is missing; else the load
+//! begins again.
+//!
+//! The newest thing that was read is not always the second head. The store writes a cell at once,
+//! but each page is a read of its own: on a store of several copies a page may come from one that
+//! took a flush which is not yet acknowledged, and the head after it from others. So
+//! - an entrant's row says itself how new it is (`ver`), and the news must reach it;
+//! - a server's row does not; but a server's messages are among all messages, so when the servers
+//!   hold more than the second head counts, the load begins again. A row that is newer by less
+//!   than the messages without a server passes; the next news of its server make it right.
 
 use std::sync::Arc;
 
 use agon_ports::{Order, PortError, ProjectionStore, Scan};
-use agon_projections::row::{Row, RowKey};
+use agon_projections::row::{Head, HeadDetail, Row, RowKey, Value};
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{Applied, CellKey};
 
-use super::slot::{LoadError, Slot};
+use super::slot::{LoadError, SETTLE, Slot};
 use super::view::View;
 
 /// Rows a page.
@@ -35,7 +43,12 @@ pub(crate) async fn load(
         }
         let mut rows: Vec<Row> = head.into_iter().collect();
         read_rows(store, key, &mut rows, entrants_max).await?;
-        let seen = applied(self::head(store, key).await?.as_ref());
+        let second = self::head(store, key).await?;
+        if are_servers_ahead(&rows, second.as_ref()) {
+            tokio::time::sleep(SETTLE).await;
+            continue;
+        }
+        let seen = applied(second.as_ref()).max(newest(&rows));
         let view = build(key.clone(), rows).await?;
         if slot.settle(view, seen).await.is_ok() {
             return Ok(());
@@ -57,9 +70,32 @@ async fn head(store: &dyn ProjectionStore, key: &CellKey) -> Result<Option<Row>,
 
 fn applied(head: Option<&Row>) -> Applied {
     match head.map(|row| &row.value) {
-        Some(agon_projections::row::Value::Head(head)) => Some(head.applied),
+        Some(Value::Head(head)) => Some(head.applied),
         _ => None,
     }
+}
+
+/// The newest event that an entrant's row shows.
+fn newest(rows: &[Row]) -> Applied {
+    let ver = |row: &Row| match &row.value {
+        Value::Rating(rating) => Some(rating.ver),
+        Value::Score(score) => Some(score.ver),
+        _ => None,
+    };
+    rows.iter().filter_map(ver).max()
+}
+
+/// Whether servers hold messages that the head does not count yet.
+fn are_servers_ahead(rows: &[Row], head: Option<&Row>) -> bool {
+    let messages = match head.map(|row| &row.value) {
+        Some(Value::Head(Head { detail: HeadDetail::Stream(totals), .. })) => totals.messages,
+        _ => 0,
+    };
+    let by_server = rows.iter().filter_map(|row| match row.value {
+        Value::Server(messages) => Some(messages),
+        _ => None,
+    });
+    by_server.fold(0_u64, u64::saturating_add) > messages
 }
 
 async fn read_rows(

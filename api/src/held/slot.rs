@@ -26,7 +26,7 @@ use crate::rendered::Pulse;
 /// News that wait for a load at most. One more and the load begins again.
 const WAITING_MAX: usize = 64;
 /// How long a load waits for news of what it already saw in the store.
-const SETTLE: Duration = Duration::from_millis(250);
+pub(super) const SETTLE: Duration = Duration::from_millis(250);
 
 /// Why a cell is not there.
 #[derive(Clone, Debug, Error)]
@@ -207,8 +207,8 @@ impl Slot {
         *self.intake() = Intake::Loading { waiting: Vec::new(), is_broken: false };
     }
 
-    /// Brings a loaded view up to all news, and shows it once it stands at `seen` or later, which
-    /// is what the store's head said after its rows were read: then every row is covered.
+    /// Brings a loaded view up to all news, and shows it once it stands at `seen` or later, the
+    /// newest thing that was read of it: then every row is covered.
     pub async fn settle(&self, mut view: View, seen: Applied) -> Result<(), Unsettled> {
         let deadline = Instant::now() + SETTLE;
         loop {

@@ -46,3 +46,12 @@ pub fn event_routes(api: Api, log: Arc<dyn EventLog>) -> Routes {
         .add(get("/dead-letters/{id}"), records::dead_letter)
         .with_state(Records { api, log })
 }
+
+/// Dead letters appended again by operators, to be merged where writes are served. The record goes
+/// to the log itself: what the intake knows of it is that it did not count.
+pub fn replay_routes(api: Api, log: Arc<dyn EventLog>) -> Routes {
+    let path = "/dead-letters/{id}/replay";
+    Routes::new()
+        .add(Route::new(Method::POST, path, Who::Role(Role::Operator)), records::replay)
+        .with_state(Records { api, log })
+}

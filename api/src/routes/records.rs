@@ -1,5 +1,5 @@
-//! GET /events, GET /dead-letters, one dead letter: what operators look at. The bodies are
-//! those of `body::records`, which commands on a directory print too.
+//! GET /events, GET /dead-letters, one dead letter, and its replay: what operators do. The bodies
+//! are those of `body::records`, which commands on a directory print too.
 
 use std::sync::Arc;
 
@@ -7,11 +7,15 @@ use agon_edge::{Code, PathParameters, Problem, QueryString};
 use agon_ports::EventLog;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 
 use super::read;
 use crate::api::Api;
 use crate::body::records;
+use crate::rendered::JSON;
+use crate::replay::{self, ReplayError};
 
 /// The read side with the log itself.
 #[derive(Clone)]
@@ -58,4 +62,25 @@ pub(crate) async fn dead_letter(
     let body = records::dead_letter_body(log.as_ref(), store, position).await;
     let body = body.map_err(|error| Problem::of_port(&error, Code::LogUnavailable))?;
     Ok(read::answer_body(&headers, body.ok_or_else(unknown)?))
+}
+
+pub(crate) async fn replay(
+    State(Records { api, log }): State<Records>,
+    PathParameters(id): PathParameters<String>,
+    query: QueryString,
+) -> Result<Response, Problem> {
+    query.only(&[])?;
+    let unknown = || Problem::new(Code::NotFound, format!("{id:?} is no dead letter"));
+    let position = records::parse_record_id(&id).ok_or_else(unknown)?;
+    let (store, log) = (api.inner().store.as_ref(), log.as_ref());
+    let now_ms = api.inner().clock.now().micros().div_euclid(1000);
+    let replayed = replay::replay(log, store, position, now_ms).await;
+    let replayed = replayed.map_err(|error| match error {
+        ReplayError::Unknown { .. } => unknown(),
+        ReplayError::Hopeless { .. } => Problem::new(Code::InvalidField, error.to_string()),
+        ReplayError::Store(error) => read::problem_of_store(&error),
+        ReplayError::Log(error) => Problem::of_port(&error, Code::LogUnavailable),
+    })?;
+    let body = replay::replayed_body(log.id(), &replayed);
+    Ok((StatusCode::ACCEPTED, [(CONTENT_TYPE, JSON)], body).into_response())
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use agon_ports::Change;
+use agon_projections::fold::rejected_rows;
 use agon_projections::row::{Counts, Progress, SubmissionRow, UserHash, Value};
 use agon_projections::{Applied, Cell, CellFlush, CellKey, Flush, Known, Outcome, Row, RowKey};
 use agon_schema::event::{
@@ -15,7 +16,7 @@ use agon_schema::rating::RatingSystem;
 use agon_schema::record::RecordHash;
 use agon_schema::{
     AgentId, BenchmarkId, EnvironmentId, Event, EventTime, Identity, NaturalId, Position,
-    TopicPartition,
+    TopicPartition, encode,
 };
 
 pub const PARTITIONS: u32 = 4;
@@ -64,6 +65,7 @@ pub struct Folder {
     ends: BTreeMap<TopicPartition, u64>,
     flushed: BTreeMap<TopicPartition, u64>,
     dirty: BTreeMap<TopicPartition, BTreeMap<CellKey, Dirty>>,
+    rejected: BTreeMap<TopicPartition, Vec<Row>>,
 }
 
 impl Folder {
@@ -77,6 +79,10 @@ impl Folder {
         let cell = self.cells.entry(key.clone()).or_insert_with(|| Cell::new(key.clone()));
         let from = cell.applied();
         let outcome = cell.step(offset, event, &KnownOf(&self.side, key.clone()));
+        if let Outcome::Rejected(rejection) = &outcome {
+            let rows = rejected_rows(&encode(event, "test", 0), source, offset, rejection);
+            self.rejected.entry(source).or_default().extend(rows);
+        }
         let cells = self.dirty.entry(source).or_default();
         if cell.applied() != from {
             let dirty = cells.entry(key).or_insert(Dirty { from, ..Dirty::default() });
@@ -107,7 +113,8 @@ impl Folder {
             let (record_hash, counts) = (RecordHash([0; 16]), Counts::default());
             let progress = Progress { applied, record_hash, counts };
             let cells = cells.collect();
-            flushes.push(Arc::new(Flush { source, from, progress, cells, rows: Vec::new() }));
+            let rows = self.rejected.remove(&source).unwrap_or_default();
+            flushes.push(Arc::new(Flush { source, from, progress, cells, rows }));
         }
         flushes
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use agon_api::{Api, VALUE_BYTES_MAX, event_routes};
+use agon_api::{Api, VALUE_BYTES_MAX, event_routes, replay_routes};
 use agon_edge::{Auth, AuthSettings, Edge, HttpMetrics, Limits, Role};
-use agon_memory::{LogSettings, ManualClock, MemoryControl, MemoryLog};
+use agon_memory::{FaultRates, Faults, Faulty, LogSettings, ManualClock, MemoryControl, MemoryLog};
 use agon_ports::{Append, EventLog, ProjectionStore};
 use agon_projections::row::{Counts, DeadLetter, Progress, Value as RowValue};
 use agon_projections::{Flush, Reason, Rejection, Row, RowKey};
@@ -13,38 +13,48 @@ use agon_schema::record::RecordHash;
 use agon_schema::{Position, PositionToken, Record, Topic, TopicPartition, encode};
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Method, Request};
 use prometheus::Registry;
 use serde_json::{Value, json};
 
 use crate::fold::{environment, game};
-use crate::site::{Answer, Site};
+use crate::site::{Answer, LOG, Site};
 
 const TOPIC: &str = "agon.recentchange.v1";
 
-struct Operated {
-    site: Site,
-    log: Arc<MemoryLog>,
-    router: Router,
+/// A site with a log that operators look at.
+pub struct Operated {
+    pub site: Site,
+    pub log: Arc<MemoryLog>,
+    pub faults: Arc<Faults>,
+    pub router: Router,
     auth: Arc<Auth>,
 }
 
 impl Operated {
-    async fn new() -> Operated {
+    pub async fn new() -> Operated {
         let site = Site::new().await;
-        let log = Arc::new(MemoryLog::new(LogSettings::default()));
+        let log = Arc::new(MemoryLog::new(LogSettings {
+            partitions: LOG.partitions,
+            id: LOG.id,
+            ..LogSettings::default()
+        }));
         let clock = Arc::new(ManualClock::at("2027-01-15T08:00:01.5Z".parse().unwrap()));
         let control = Arc::new(MemoryControl::default());
         let auth = Auth::open(control, clock.clone(), AuthSettings::default()).await.unwrap();
         let metrics = HttpMetrics::register(&Registry::new()).unwrap();
         let edge = Edge::new(clock, Arc::clone(&auth), metrics, Limits::default());
         let api: Api = site.api.clone();
-        let (router, _) = event_routes(api, log.clone()).into_router(edge).unwrap();
-        Operated { site, log, router, auth }
+        let faults = Faults::new(0, FaultRates::default());
+        let faulty: Arc<dyn EventLog> =
+            Arc::new(Faulty::new(MemoryLog::clone(&log), Arc::clone(&faults)));
+        let routes = event_routes(api.clone(), Arc::clone(&faulty));
+        let (router, _) = routes.merge(replay_routes(api, faulty)).into_router(edge).unwrap();
+        Operated { site, log, faults, router, auth }
     }
 
     /// Appends these, all to the first partition of a topic.
-    async fn append(&self, topic: Topic, records: Vec<Record>) -> Vec<Position> {
+    pub async fn append(&self, topic: Topic, records: Vec<Record>) -> Vec<Position> {
         let target = TopicPartition { topic, partition: 0 };
         let records = records.into_iter().map(|record| Append { target, record }).collect();
         self.log.append(records).await.unwrap()
@@ -70,7 +80,11 @@ impl Operated {
     }
 
     async fn get_as(&self, role: Option<Role>, path: &str) -> Answer {
-        let mut request = Request::get(format!("/api/v1{path}"));
+        self.call_as(Method::GET, role, path).await
+    }
+
+    pub async fn call_as(&self, method: Method, role: Option<Role>, path: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         if let Some(role) = role {
             let token = self.auth.service_token("test", &[role]).unwrap().token;
             request = request.header("authorization", format!("Bearer {token}"));
@@ -78,11 +92,11 @@ impl Operated {
         self.site.call_on(&self.router, request.body(Body::empty()).unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.get_as(Some(Role::Operator), path).await
     }
 
-    async fn read(&self, path: &str) -> Value {
+    pub async fn read(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()

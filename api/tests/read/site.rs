@@ -6,7 +6,9 @@ use agon_api::{Api, ApiConfig, LogIdentity, routes};
 use agon_edge::{Auth, AuthSettings, Edge, HttpMetrics, Limits, Role};
 use agon_memory::{ManualClock, MemoryControl};
 use agon_ports::{Heard, ProjectionStore};
-use agon_projections::Flush;
+use agon_projections::row::{Counts, DeadLetter, Progress, Value as RowValue};
+use agon_projections::{Flush, Reason, Rejection, Row, RowKey};
+use agon_schema::record::RecordHash;
 use agon_schema::{Event, LogId, Position, PositionToken};
 use axum::Router;
 use axum::body::Body;
@@ -63,6 +65,41 @@ impl Source {
         }
     }
 
+    /// Folds these and stores their cells without the heads, as a read sees it that comes from a
+    /// copy which took a flush before the others did. Answers the news.
+    pub async fn store_without_heads(&self, events: &[Event]) -> Vec<Heard> {
+        let flushes = {
+            let mut folder = self.folder.lock().unwrap();
+            for event in events {
+                folder.append(event);
+            }
+            folder.flushes()
+        };
+        let mut told = Vec::new();
+        for flush in flushes {
+            let mut torn = Flush::clone(&flush);
+            let is_head = |row: &Row| matches!(row.key, RowKey::Head(_));
+            torn.cells.iter_mut().for_each(|cell| cell.own.retain(|row| !is_head(row)));
+            self.store.inner.flush(Arc::new(torn)).await.unwrap();
+            told.extend(news(&flush, 1_800_000_000_000).into_iter().map(Heard::Change));
+        }
+        told
+    }
+
+    /// Stores that the record there does not count, for a reason that may pass.
+    pub async fn store_letter(&self, Position { source, offset }: Position) {
+        let rejection = Rejection::new(Reason::UnknownEnvironment, "made by a test");
+        let (event_type, event_id, key) = Default::default();
+        let letter = DeadLetter { rejection, event_type, event_id, key };
+        let key = RowKey::DeadLetter(source, offset);
+        let rows = vec![Row { key, value: RowValue::DeadLetter(letter) }];
+        let (record_hash, counts) = (RecordHash([0; 16]), Counts::default());
+        let progress = Progress { applied: offset, record_hash, counts };
+        let from = offset.checked_sub(1);
+        let flush = Flush { source, from, progress, cells: Vec::new(), rows };
+        self.store.inner.flush(Arc::new(flush)).await.unwrap();
+    }
+
     /// Folds, stores and tells. Answers the position of all of them.
     pub async fn tell(&self, events: &[Event]) -> String {
         let (news, position) = self.store(events).await;
@@ -93,7 +130,11 @@ impl Site {
     }
 
     pub async fn with(config: ApiConfig) -> Site {
-        let store = Arc::new(Store::default());
+        Site::over(Arc::new(Store::default()), config).await
+    }
+
+    /// Another process on a store that others fill; nothing is told to it but what a test says.
+    pub async fn over(store: Arc<Store>, config: ApiConfig) -> Site {
         let (feed, heard) = mpsc::unbounded_channel();
         let registry = Registry::new();
         let clock = Arc::new(ManualClock::at("2027-01-15T08:00:01.5Z".parse().unwrap()));

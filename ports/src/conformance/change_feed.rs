@@ -45,7 +45,7 @@ macro_rules! change_feed_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             change_feed_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             change_feed::every_subscriber_hears_all_in_order,
             change_feed::a_subscriber_hears_what_comes_after_it,
             change_feed::a_publisher_without_subscribers_goes_on,

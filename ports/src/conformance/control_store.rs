@@ -31,7 +31,7 @@ macro_rules! control_store_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             control_store_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             control_store::a_new_store_has_nothing,
             control_store::a_value_is_read_as_it_was_put,
             control_store::only_the_expected_version_is_replaced,

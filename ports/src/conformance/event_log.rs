@@ -35,7 +35,7 @@ macro_rules! event_log_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             event_log_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             event_log::offsets_start_at_0_and_grow_by_one_across_calls,
             event_log::positions_are_answered_in_the_order_given,
             event_log::ends_name_every_partition,

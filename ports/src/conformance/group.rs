@@ -33,7 +33,7 @@ macro_rules! group_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             group_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             group::one_member_gets_every_partition,
             group::shares_are_disjoint_and_complete,
             group::a_second_member_takes_its_part,

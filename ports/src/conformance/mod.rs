@@ -35,7 +35,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 macro_rules! conformance_cases {
     (
         $module:ident,
-        $make:expr $(, skipped_when: $is_absent:expr)?,
+        $make:expr $(, skipped_when: $is_absent:expr)?;
         $($suite:ident :: $case:ident,)+
     ) => {
         $crate::conformance_cases! {

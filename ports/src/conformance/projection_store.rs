@@ -39,7 +39,7 @@ macro_rules! projection_store_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             projection_store_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             projection_store::a_new_store_has_nothing,
             projection_store::a_flush_is_there_at_once_and_whole,
             projection_store::the_same_flush_again_changes_nothing,

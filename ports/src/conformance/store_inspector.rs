@@ -24,7 +24,7 @@ macro_rules! store_inspector_conformance {
     ($make:expr $(, skipped_when: $is_absent:expr)?) => {
         $crate::conformance_cases! {
             store_inspector_conformance,
-            $make $(, skipped_when: $is_absent)?,
+            $make $(, skipped_when: $is_absent)?;
             store_inspector::an_empty_store_has_no_entries,
             store_inspector::values_are_the_bytes_of_the_rows,
             store_inspector::entries_are_the_rows_of_a_prefix_rising,

@@ -2,11 +2,12 @@
 //! where the client library's own words go.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agon_schema::{Topic, TopicPartition};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::address::KafkaAddress;
@@ -155,6 +156,16 @@ impl ClientContext for Words {
 }
 
 impl ConsumerContext for Words {}
+
+/// Lets the client say what it has to say beside its answers; it keeps that until it is heard.
+pub(crate) fn hear(consumer: &BaseConsumer<Words>) {
+    /// One poll hears one piece of news, and does not say whether there was any.
+    const NEWS_MAX: usize = 16;
+    for _ in 0..NEWS_MAX {
+        // What is answered here was told to the client's words as well.
+        let _told = consumer.poll(Duration::ZERO);
+    }
+}
 
 /// An error of the library without its wrapping.
 pub(crate) fn plain(error: &KafkaError) -> String {

@@ -1,11 +1,12 @@
 //! The ids of topics. The broker gives each topic one when it is made, so a topic that was removed
 //! and made again is noticed. The crate `rdkafka` does not wrap this call, so it is made on the C
-//! library itself. Every pointer that is ours to free is in an [`Owned`].
+//! library itself. Every pointer that is ours to free is in an
+//! [`Owned`].
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use rdkafka::bindings as native;
 use rdkafka::client::Client;
@@ -13,34 +14,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::client::Words;
+use crate::owned::Owned;
 
 /// Topic ids by topic name. A broker that gives topics no ids says zero.
 pub(crate) type TopicIds = BTreeMap<String, u128>;
-
-/// A pointer that is ours, with what frees it.
-struct Owned<T> {
-    pointer: NonNull<T>,
-    free: unsafe extern "C" fn(*mut T),
-}
-
-impl<T> Owned<T> {
-    /// Takes what a call answered; none when that was null.
-    fn new(pointer: *mut T, free: unsafe extern "C" fn(*mut T)) -> KafkaResult<Owned<T>> {
-        let pointer = NonNull::new(pointer).ok_or(KafkaError::NoMessageReceived)?;
-        Ok(Owned { pointer, free })
-    }
-
-    fn get(&self) -> *mut T {
-        self.pointer.as_ptr()
-    }
-}
-
-impl<T> Drop for Owned<T> {
-    fn drop(&mut self) {
-        // SAFETY: `pointer` came from the call that `free` belongs to, and nothing else frees it.
-        unsafe { (self.free)(self.pointer.as_ptr()) }
-    }
-}
 
 /// Asks the brokers for the ids of these topics. Blocks for `timeout_ms` at most.
 ///

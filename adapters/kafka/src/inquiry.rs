@@ -10,16 +10,12 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Cluster, Words, plain};
+use crate::client::{Cluster, Words, hear, plain};
 use crate::describe::{TopicIds, topic_ids};
 use crate::error::OpenError;
 
 /// How long one try of a call lasts before the client's words are heard.
 const SLICE: Duration = Duration::from_millis(500);
-/// How long one look at the client's words takes.
-const LOOK: Duration = Duration::from_millis(1);
-/// News that one look takes at most.
-const NEWS_MAX: usize = 64;
 
 /// Which end of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +47,7 @@ impl Inquiry {
 
     /// Hears what the client has to say beside its answers.
     pub(crate) fn serve(&self) {
-        for _ in 0..NEWS_MAX {
-            if self.consumer.poll(LOOK).is_none() {
-                return;
-            }
-        }
+        hear(&self.consumer);
     }
 
     fn timeout(&self) -> Duration {
@@ -65,6 +57,9 @@ impl Inquiry {
     /// Asks in slices, so that a client that cannot connect says so before the time is over.
     fn ask<T>(&self, call: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, OpenError> {
         let deadline = Instant::now() + self.timeout();
+        // An idle connection may have been closed long ago: that is no outage.
+        self.serve();
+        self.words.answered();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let answer = call(left.min(SLICE));

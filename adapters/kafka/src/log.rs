@@ -5,12 +5,15 @@ use std::sync::Arc;
 use agon_ports::{Append, Assignment, EventLog, LogReader, PortError};
 use agon_schema::{LogId, Position, Topic, TopicPartition};
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::address::KafkaAddress;
 use crate::client::Cluster;
 use crate::error::{Difference, OpenError};
 use crate::inquiry::{Edge, Inquiry};
+use crate::producer::{Appender, INLINE_RECORDS_MAX, refusal};
+use crate::reader::{KafkaReader, Source};
 use crate::settings::KafkaSettings;
 use crate::survey::survey;
 use crate::topics::{self, Rule};
@@ -29,6 +32,9 @@ struct Inner {
     id: LogId,
     partitions: u32,
     inquiry: Arc<Inquiry>,
+    appender: Appender,
+    /// Held while a producer is replaced, which one of several callers does.
+    renewing: Mutex<()>,
 }
 
 /// Who a log is, and how many partitions its topics have.
@@ -59,7 +65,141 @@ impl KafkaLog {
 fn open_now(cluster: Cluster) -> Result<KafkaLog, OpenError> {
     let inquiry = Arc::new(Inquiry::new(&cluster)?);
     let Identity { id, partitions } = identify(&cluster, &inquiry)?;
-    Ok(KafkaLog { inner: Arc::new(Inner { cluster, id, partitions, inquiry }) })
+    let appender = Appender::new(&cluster, &inquiry)?;
+    let renewing = Mutex::new(());
+    let inner = Inner { cluster, id, partitions, inquiry, appender, renewing };
+    Ok(KafkaLog { inner: Arc::new(inner) })
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    fn id(&self) -> LogId {
+        self.inner.id
+    }
+
+    fn partitions(&self) -> u32 {
+        self.inner.partitions
+    }
+
+    async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, PortError> {
+        let appender = &self.inner.appender;
+        let count = records.len();
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let partitions = self.inner.partitions;
+        if let Some(reason) = records.iter().find_map(|append| refusal(append, partitions)) {
+            return Err(PortError::never(appender.attempted(count), reason));
+        }
+        self.renew(count).await?;
+        let call = appender.admit(&records).await?;
+        let targets: Vec<TopicPartition> = records.iter().map(|append| append.target).collect();
+        if count > INLINE_RECORDS_MAX {
+            let (inner, sent) = (Arc::clone(&self.inner), Arc::clone(&call));
+            // A caller that goes away leaves a call that is sent whole.
+            tokio::task::spawn_blocking(move || inner.appender.send(&records, &sent));
+        } else {
+            appender.send(&records, &call);
+            drop(records);
+        }
+        let offsets = call.outcome().await.map_err(|error| appender.failed(count, &error))?;
+        let positions = targets.into_iter().zip(offsets);
+        let positions: Option<Vec<Position>> = positions
+            .map(|(source, offset)| offset.map(|offset| Position { source, offset }))
+            .collect();
+        positions.ok_or_else(|| {
+            let reason = "the brokers have the records but did not say where; append them again";
+            PortError::later(appender.attempted(count), reason)
+        })
+    }
+
+    async fn ends(&self) -> Result<Assignment, PortError> {
+        self.edges(Edge::End).await
+    }
+
+    async fn starts(&self) -> Result<Assignment, PortError> {
+        self.edges(Edge::Start).await
+    }
+
+    async fn read(&self, from: Assignment) -> Result<Box<dyn LogReader>, PortError> {
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            check_offsets(&inner, &from)?;
+            KafkaReader::start(inner.source(), from)
+        };
+        let reader = in_background("read the log", work).await?;
+        Ok(Box::new(reader))
+    }
+}
+
+impl KafkaLog {
+    async fn edges(&self, edge: Edge) -> Result<Assignment, PortError> {
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            let sources = TopicPartition::all(inner.partitions);
+            inner.inquiry.offsets(sources, edge)
+        };
+        in_background("ask for offsets", work).await
+    }
+
+    /// Puts a new producer in the place of one that failed for good, if this is still the log that
+    /// was opened.
+    async fn renew(&self, records: usize) -> Result<(), PortError> {
+        if self.inner.appender.fatal().is_none() {
+            return Ok(());
+        }
+        let _renewing = self.inner.renewing.lock().await;
+        let Some(reason) = self.inner.appender.fatal() else { return Ok(()) };
+        tracing::warn!(reason, "the producer failed for good; making a new one");
+        let attempted = self.inner.appender.attempted(records);
+        let inner = Arc::clone(&self.inner);
+        let work = move || {
+            inner.source().check_identity().map_err(|doubt| doubt.into_error(&attempted))?;
+            inner.appender.renew().map_err(|error| PortError::later(attempted, error))
+        };
+        in_background("make a producer", work).await
+    }
+}
+
+impl Inner {
+    fn source(&self) -> Source {
+        Source { cluster: self.cluster.clone(), inquiry: Arc::clone(&self.inquiry), id: self.id }
+    }
+}
+
+/// Every partition exists, and has the offset or ends there.
+fn check_offsets(inner: &Inner, from: &Assignment) -> Result<(), PortError> {
+    let last = inner.partitions.saturating_sub(1);
+    let refused = |source: TopicPartition, offset: u64, reason: String| {
+        let address = &inner.cluster.address;
+        let attempted = format!("read {source} from {offset} at {address}");
+        Err(PortError::never(attempted, reason))
+    };
+    let unknown = |source: &TopicPartition| source.partition > last;
+    if let Some((source, offset)) = from.iter().find(|(source, _)| unknown(source)) {
+        let reason = format!("there is no partition {source}, the last one is {last}");
+        return refused(*source, *offset, reason);
+    }
+    let starts = inner.inquiry.offsets(from.keys().copied(), Edge::Start)?;
+    let ends = inner.inquiry.offsets(from.keys().copied(), Edge::End)?;
+    for (source, offset) in from {
+        let start = starts.get(source).copied().unwrap_or_default();
+        let end = ends.get(source).copied().unwrap_or_default();
+        if !(start..=end).contains(offset) {
+            let reason = format!("{source} begins at {start} and ends at {end}; start there");
+            return refused(*source, *offset, reason);
+        }
+    }
+    Ok(())
+}
+
+/// Runs what blocks where blocking is allowed.
+async fn in_background<T: Send + 'static>(
+    attempted: &str,
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(PortError::later(attempted, error)))
 }
 
 /// Checks the topics and names the log.
@@ -88,7 +228,7 @@ fn identify(cluster: &Cluster, inquiry: &Inquiry) -> Result<Identity, OpenError>
 
 /// A log is its cluster and its topics of events. Their ids change when they are made anew; where
 /// the brokers give no ids, the names must do.
-fn log_id(cluster: &Cluster, inquiry: &Inquiry) -> Result<LogId, OpenError> {
+pub(crate) fn log_id(cluster: &Cluster, inquiry: &Inquiry) -> Result<LogId, OpenError> {
     let names = Topic::ALL.map(|topic| cluster.topic_name(topic));
     let mut text = inquiry.cluster_id()?;
     let ids = inquiry.topic_ids(&names)?;

@@ -1,0 +1,366 @@
+//! [`KafkaReader`]: a thread that fetches and decodes, and a reader that hands out.
+//!
+//! ```text
+//! brokers ─> library's queue ─> thread: take, make records, cut by bytes ─> 4 batches ─> next()
+//!            bounded (settings)         waits while the batches are full     bounded
+//! ```
+//! The thread owns the consumer, so making and dropping it never blocks the runtime.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use agon_ports::{Assignment, LogReader, LogRecord, PortError, ReadLimits, Retry};
+use agon_schema::{LogId, TopicPartition};
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::client::{Cluster, Words, hear, plain};
+use crate::fetch::{Fetched, Fetcher, Trouble};
+use crate::inquiry::{Edge, Inquiry};
+use crate::log::log_id;
+
+/// Batches that wait for the reader.
+const BATCHES_MAX: usize = 4;
+/// Bytes of a batch, unless a single record has more.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How long the thread waits for a record before it looks after other things, in milliseconds.
+const TURN_MS: i32 = 100;
+/// How long the thread waits for room before it looks after other things.
+const ROOM_TURN: Duration = Duration::from_millis(20);
+/// How long the brokers get to show that they are back.
+const PROBE: Duration = Duration::from_millis(1_000);
+
+/// What a reader reads from.
+pub(crate) struct Source {
+    pub(crate) cluster: Cluster,
+    pub(crate) inquiry: Arc<Inquiry>,
+    /// Which log it is.
+    pub(crate) id: LogId,
+}
+
+/// The log may not be the one that was opened.
+pub(crate) enum Doubt {
+    /// It is another one.
+    Other(LogId, LogId),
+    /// It cannot be told now.
+    Unclear(String),
+}
+
+impl Doubt {
+    pub(crate) fn into_error(self, attempted: &str) -> PortError {
+        match self {
+            Doubt::Other(expected, found) => {
+                let reason = format!(
+                    "this is log {found}, expected {expected}: its topics were made anew; start \
+                     again"
+                );
+                PortError::never(attempted, reason)
+            }
+            Doubt::Unclear(reason) => PortError::later(attempted, reason),
+        }
+    }
+}
+
+impl Source {
+    /// Whether this is still the log that was opened. Blocks.
+    pub(crate) fn check_identity(&self) -> Result<(), Doubt> {
+        match log_id(&self.cluster, &self.inquiry) {
+            Ok(found) if found == self.id => Ok(()),
+            Ok(found) => Err(Doubt::Other(self.id, found)),
+            Err(error) => Err(Doubt::Unclear(error.to_string())),
+        }
+    }
+}
+
+/// Reads some partitions.
+pub(crate) struct KafkaReader {
+    attempted: String,
+    batches: mpsc::Receiver<Batch>,
+    /// Why nothing can come for now.
+    away: watch::Receiver<Option<String>>,
+    thread: Thread,
+    held: VecDeque<LogRecord>,
+    /// Why nothing will come any more.
+    refusal: Option<String>,
+}
+
+type Batch = Result<Vec<LogRecord>, PortError>;
+
+impl KafkaReader {
+    /// Starts to fetch from these offsets on, which were checked.
+    pub(crate) fn start(source: Source, from: Assignment) -> Result<KafkaReader, PortError> {
+        let attempted = format!("read {} partitions at {}", from.len(), source.cluster.address);
+        let (to_reader, batches) = mpsc::channel(BATCHES_MAX);
+        let (is_away, away) = watch::channel(None);
+        let words = Words::default();
+        let fetching = {
+            let attempted = attempted.clone();
+            Fetching { source, words, to_reader, is_away, attempted, in_doubt: false }
+        };
+        let thread = thread::Builder::new().name("kafka-fetch".to_owned());
+        let thread = thread.spawn(move || fetching.run(&from));
+        let thread = thread.map_err(|error| PortError::later(&attempted, error))?;
+        let thread = thread.thread().clone();
+        Ok(KafkaReader { attempted, batches, away, thread, held: VecDeque::new(), refusal: None })
+    }
+
+    /// As many held records as the limits admit, one at least.
+    fn hand_out(&mut self, limits: ReadLimits) -> Vec<LogRecord> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for read in self.held.iter().take(limits.records_max.max(1)) {
+            bytes += read.record.size_bytes();
+            if count > 0 && bytes > limits.bytes_max {
+                break;
+            }
+            count += 1;
+        }
+        if count == self.held.len() {
+            return Vec::from(std::mem::take(&mut self.held));
+        }
+        self.held.drain(..count).collect()
+    }
+
+    fn take(&mut self, batch: Option<Batch>) -> Result<(), PortError> {
+        self.thread.unpark();
+        match batch {
+            Some(Ok(records)) => {
+                self.held = records.into();
+                Ok(())
+            }
+            Some(Err(error)) => {
+                if error.retry == Retry::Never {
+                    self.refusal = Some(error.reason.clone());
+                }
+                Err(error)
+            }
+            None => Err(self.ended()),
+        }
+    }
+
+    /// The thread ended: with the refusal that it told, else it died.
+    fn ended(&self) -> PortError {
+        let reason = self.refusal.as_deref().unwrap_or("the thread that fetches died");
+        PortError::never(&self.attempted, reason)
+    }
+}
+
+#[async_trait]
+impl LogReader for KafkaReader {
+    async fn next(
+        &mut self,
+        limits: ReadLimits,
+        wait: Duration,
+    ) -> Result<Vec<LogRecord>, PortError> {
+        let deadline = Instant::now() + wait;
+        while self.held.is_empty() {
+            // Each of these is safe to drop, and what is received is held at once.
+            let batch = tokio::select! {
+                biased;
+                batch = self.batches.recv() => batch,
+                why = told(&mut self.away) => return Err(PortError::later(&self.attempted, why)),
+                () = sleep_until(deadline) => return Ok(Vec::new()),
+            };
+            self.take(batch)?;
+        }
+        Ok(self.hand_out(limits))
+    }
+}
+
+/// Waits until the brokers are known to be away, and why.
+async fn told(away: &mut watch::Receiver<Option<String>>) -> String {
+    match away.wait_for(Option::is_some).await.map(|why| (*why).clone()) {
+        Ok(Some(why)) => why,
+        // The thread has ended, which its last batch tells.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// What the thread has.
+struct Fetching {
+    source: Source,
+    words: Words,
+    to_reader: mpsc::Sender<Batch>,
+    is_away: watch::Sender<Option<String>>,
+    attempted: String,
+    /// A topic was missing: what comes now may be of another one of that name.
+    in_doubt: bool,
+}
+
+/// The reader has gone, or nothing can be read any more.
+struct Over;
+
+impl Fetching {
+    fn run(mut self, from: &Assignment) {
+        let mut fetcher = match self.fetcher(from) {
+            Ok(fetcher) => fetcher,
+            Err(error) => {
+                let refused = PortError::never(&self.attempted, plain(&error));
+                // A reader that has gone needs no answer.
+                let _gone = self.to_reader.try_send(Err(refused));
+                return;
+            }
+        };
+        while self.turn(&mut fetcher, from).is_ok() {}
+    }
+
+    fn fetcher(&self, from: &Assignment) -> KafkaResult<Fetcher> {
+        let mut config = self.source.cluster.client_config();
+        config
+            // Asked for by the library; no group of this name is ever joined.
+            .set("group.id", format!("{}agon.reader", self.source.cluster.settings.topic_prefix))
+            .set("auto.offset.reset", "error")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("check.crcs", "true")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.error.backoff.ms", "100")
+            .set("queued.min.messages", "50000")
+            .set("queued.max.messages.kbytes", "32768")
+            .set("fetch.max.bytes", "16777216");
+        let consumer: BaseConsumer<Words> = config.create_with_context(self.words.clone())?;
+        Fetcher::new(&self.source.cluster, consumer, from)
+    }
+
+    fn turn(&mut self, fetcher: &mut Fetcher, from: &Assignment) -> Result<(), Over> {
+        if self.to_reader.is_closed() {
+            return Err(Over);
+        }
+        hear(&fetcher.consumer);
+        let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut troubles = Vec::new();
+        fetcher.take(TURN_MS, |fetched| match fetched {
+            Fetched::Record(read) => {
+                let size_bytes = read.record.size_bytes();
+                if bytes + size_bytes > BATCH_BYTES_MAX && !batch.is_empty() {
+                    batches.push(std::mem::take(&mut batch));
+                    bytes = 0;
+                }
+                bytes += size_bytes;
+                batch.push(read);
+            }
+            Fetched::Trouble(trouble) => troubles.push(trouble),
+        });
+        if !batch.is_empty() {
+            batches.push(batch);
+            self.reachable();
+            self.settle_doubt(&fetcher.consumer)?;
+        }
+        for batch in batches {
+            self.hand_over(Ok(batch), &fetcher.consumer)?;
+        }
+        for trouble in troubles {
+            self.judge(trouble, &fetcher.consumer)?;
+        }
+        if self.words.away().is_some() {
+            self.probe(&fetcher.consumer, from);
+        }
+        Ok(())
+    }
+
+    /// Records came, so the brokers are there.
+    fn reachable(&self) {
+        self.words.answered();
+        self.is_away.send_if_modified(|why| why.take().is_some());
+    }
+
+    /// Asks the brokers whether they are there, which says so where nothing comes to be read.
+    fn probe(&self, consumer: &BaseConsumer<Words>, from: &Assignment) {
+        let Some(source) = from.keys().next() else { return };
+        let name = self.source.cluster.topic_name(source.topic);
+        match consumer.fetch_metadata(Some(&name), PROBE) {
+            Ok(_) => self.reachable(),
+            Err(error) => {
+                let why = self.words.why(&error);
+                self.is_away.send_replace(Some(why));
+            }
+        }
+    }
+
+    /// Waits until there is room; hears the client meanwhile.
+    fn hand_over(&self, batch: Batch, consumer: &BaseConsumer<Words>) -> Result<(), Over> {
+        let mut waiting = batch;
+        loop {
+            match self.to_reader.try_send(waiting) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Over),
+                Err(mpsc::error::TrySendError::Full(batch)) => waiting = batch,
+            }
+            hear(consumer);
+            // The reader unparks this thread when it took a batch.
+            thread::park_timeout(ROOM_TURN);
+        }
+    }
+
+    /// After a topic was missing: makes sure that it is the same one that is there now.
+    fn settle_doubt(&mut self, consumer: &BaseConsumer<Words>) -> Result<(), Over> {
+        while self.in_doubt {
+            match self.source.check_identity() {
+                Ok(()) => self.in_doubt = false,
+                Err(Doubt::Unclear(why)) => {
+                    self.is_away.send_replace(Some(why));
+                    if self.to_reader.is_closed() {
+                        return Err(Over);
+                    }
+                    hear(consumer);
+                    thread::park_timeout(PROBE);
+                }
+                Err(doubt) => {
+                    self.hand_over(Err(doubt.into_error(&self.attempted)), consumer)?;
+                    return Err(Over);
+                }
+            }
+        }
+        self.reachable();
+        Ok(())
+    }
+
+    /// What keeps a partition from being read: for good, or until it passes.
+    fn judge(&mut self, trouble: Trouble, consumer: &BaseConsumer<Words>) -> Result<(), Over> {
+        use RDKafkaErrorCode as Code;
+        let Trouble { source, offset, code, reason } = trouble;
+        let named = source.map_or_else(|| "a partition".to_owned(), |source| source.to_string());
+        let refusal = match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                format!("{}; {reason}", self.out_of_range(source, offset))
+            }
+            Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
+                format!("{named}: {code}; grant this client the right to read")
+            }
+            Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownPartition => {
+                self.in_doubt = true;
+                self.is_away.send_replace(Some(format!("{named}: {reason}")));
+                return Ok(());
+            }
+            _ => {
+                tracing::warn!(partition = named, %code, reason, "a partition cannot be read now");
+                return Ok(());
+            }
+        };
+        self.hand_over(Err(PortError::never(&self.attempted, refusal)), consumer)?;
+        Err(Over)
+    }
+
+    fn out_of_range(&self, source: Option<TopicPartition>, offset: i64) -> String {
+        let Some(source) = source else { return format!("offset {offset} is not there") };
+        let edge = |edge| {
+            let answer = self.source.inquiry.offsets([source].into_iter(), edge);
+            answer.ok().and_then(|offsets| offsets.get(&source).copied())
+        };
+        match (edge(Edge::Start), edge(Edge::End)) {
+            (Some(start), Some(end)) => format!(
+                "expected offset {offset} in {source}, found that it begins at {start} and ends at \
+                 {end}: it was cut or made anew"
+            ),
+            _ => format!("expected offset {offset} in {source}, which is not there any more"),
+        }
+    }
+}

@@ -26,7 +26,7 @@ use crate::worker::Shared;
 
 /// How often in a row a share may be overtaken without storing anything in between. Whoever else
 /// writes hears of its loss within a session; if it goes on, it is in no group with this one.
-const OVERTAKEN_MAX: u32 = 8;
+const OVERTAKEN_MAX: u32 = 10;
 
 /// A consumer that is a member of a group.
 pub(crate) struct Membership {

@@ -4,12 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 mod cells;
+#[cfg(feature = "crash_points")]
+mod crashes;
 mod events;
+mod group;
+mod member;
 mod metrics;
+#[cfg(feature = "controls")]
+mod negative;
 mod oracle;
 mod partition;
 mod refusals;
 mod restart;
 mod sequential;
+mod share;
 mod shutdown;
 mod world;

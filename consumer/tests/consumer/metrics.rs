@@ -8,9 +8,10 @@ use agon_projections::row::{Counts, DeadLetter, Value};
 use agon_projections::{Reason, RowKey};
 use agon_schema::{Topic, TopicPartition};
 
+use crate::cells::CellStore;
 use crate::events::{PARTITIONS, stream};
 use crate::oracle::{self, Rows};
-use crate::world::{Gate, World, ends, tiny, until};
+use crate::world::{Gate, World, ends, runtime, tiny, until};
 
 const TOPICS: [(Topic, &str); 3] = [
     (Topic::Matches, "environment"),
@@ -69,6 +70,43 @@ async fn records_are_counted_by_what_became_of_them() {
             assert_eq!(life.metric(&metric), letters(&rows, topic, reason) as f64, "{metric}");
         }
     }
+}
+
+#[test]
+fn what_the_stored_cells_held_is_counted_as_replayed() {
+    let appends = stream(14, 1_500);
+    let world = runtime().block_on(World::with(&appends));
+    let by_cell = CellStore::new(world.store.clone(), 14, 1_000);
+    let cut = runtime();
+    cut.block_on(async {
+        // A worker a partition: each sends its first flush again and again.
+        let workers = 3 * PARTITIONS as usize;
+        let config = ConsumerConfig { workers, read_records_max: 100, ..tiny() };
+        let started = world.start_over(config, world.log.clone(), by_cell.clone()).await;
+        let life = started.unwrap();
+        until(|| by_cell.parts() > 100).await;
+        drop(life);
+    });
+    drop(cut);
+    runtime().block_on(async {
+        let life = world.start(tiny()).await;
+        life.wait_for(&appends, appends.len()).await;
+        for (topic, projection) in TOPICS {
+            let count = |name: &str| life.metric(&format!("{name}{{topic=\"{topic}\"}}"));
+            let folded = format!("agon_events_folded_total{{projection=\"{projection}\"}}");
+            let rejected: f64 = Reason::ALL
+                .map(|reason| format!("{{reason=\"{reason}\",topic=\"{topic}\"}}"))
+                .map(|labels| life.metric(&format!("agon_events_rejected_total{labels}")))
+                .iter()
+                .sum();
+            let replayed = count("agon_events_replayed_total");
+            assert!(replayed > 0.0, "{topic}");
+            let judged = life.metric(&folded) + count("agon_events_duplicate_total") + rejected;
+            assert_eq!(count("agon_events_consumed_total"), judged + replayed, "{topic}");
+        }
+    });
+    let rows = runtime().block_on(world.rows());
+    oracle::check_same("replayed", &oracle::fold(&appends), &rows);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

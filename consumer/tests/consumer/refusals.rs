@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_consumer::{Consumer, ConsumerError};
-use agon_memory::{FaultRates, Faults, Faulty, LogSettings, MemoryLog};
-use agon_ports::{Append, EventLog, PortError, ProjectionStore, Retry};
+use agon_consumer::{Consumer, ConsumerConfig, ConsumerError};
+use agon_memory::{FaultRates, Faults, Faulty, LogSettings, MemoryLog, MemoryStore};
+use agon_ports::{Append, Assignment, EventLog, LogReader, PortError, ProjectionStore, Retry};
 use agon_projections::Flush;
 use agon_projections::row::{Counts, Progress};
-use agon_schema::TopicPartition;
 use agon_schema::record::RecordHash;
+use agon_schema::{LogId, Position, TopicPartition};
+use async_trait::async_trait;
 use prometheus::Registry;
 
 use crate::events::{PARTITIONS, stream};
@@ -82,6 +83,74 @@ async fn a_log_that_is_shorter_than_the_store_is_refused_whichever_partition_it_
         );
         assert!(matches!(error, ConsumerError::LogTooShort { .. }));
     }
+}
+
+/// A log whose first records are gone.
+struct Shortened(MemoryLog, Assignment);
+
+#[async_trait]
+impl EventLog for Shortened {
+    fn id(&self) -> LogId {
+        self.0.id()
+    }
+
+    fn partitions(&self) -> u32 {
+        self.0.partitions()
+    }
+
+    async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, PortError> {
+        self.0.append(records).await
+    }
+
+    async fn ends(&self) -> Result<Assignment, PortError> {
+        self.0.ends().await
+    }
+
+    async fn starts(&self) -> Result<Assignment, PortError> {
+        Ok(self.1.clone())
+    }
+
+    async fn read(&self, from: Assignment) -> Result<Box<dyn LogReader>, PortError> {
+        self.0.read(from).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_log_that_begins_after_what_is_needed_next_is_refused() {
+    let appends = stream(3, 500);
+    let world = folded(&appends).await;
+    let (source, end) = crate::world::ends(&appends).into_iter().next().unwrap();
+    world.log.append(stream(4, 500)).await.unwrap();
+    let untouched = world.rows().await;
+    // The record at the stored position is needed, by which the log is recognised.
+    for (start, is_refused) in [(0, false), (end - 1, false), (end, true), (end + 1, true)] {
+        let log = Shortened(world.log.clone(), [(source, start)].into());
+        let config = ConsumerConfig { flush_interval_ms: u64::MAX, ..tiny() };
+        // Whatever it reads stays in memory: what is asked is whether it begins.
+        let gate = Gate::new(world.store.clone());
+        gate.shut(true);
+        match world.start_over(config, log, gate).await.map(drop) {
+            Ok(()) => assert!(!is_refused, "began at {start}"),
+            Err(error) => {
+                assert!(is_refused, "{error}");
+                assert_eq!(
+                    error.to_string(),
+                    format!(
+                        "the log of {source} is needed from offset {} on, but begins at {start}: \
+                         retention passed over records; set the topic's retention to unlimited \
+                         and restore the log, or run `agon rebuild`",
+                        end - 1
+                    )
+                );
+            }
+        }
+        check_same("refused", &untouched, &world.rows().await);
+    }
+    // Nothing is stored of it, and its first records are gone already.
+    let empty = World { store: MemoryStore::default(), ..world.clone() };
+    let log = Shortened(world.log.clone(), [(source, 1)].into());
+    let error = empty.start_over(tiny(), log, empty.store.clone()).await.map(drop).unwrap_err();
+    assert!(matches!(error, ConsumerError::LogStartsLater { needed: 0, start: 1, .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]

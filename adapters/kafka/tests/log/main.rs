@@ -1,0 +1,8 @@
+//! The log on a real broker: the contract of its port, and what it refuses. The broker is named by
+//! `AGON_TEST_KAFKA`; each test has topics of its own.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod faults;
+mod support;
+mod topics;

@@ -12,6 +12,7 @@ mod leaderboard;
 mod loading;
 mod matches;
 mod paging;
+mod policy;
 mod positions;
 mod records;
 mod replay;

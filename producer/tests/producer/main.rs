@@ -10,6 +10,7 @@ mod http;
 mod import;
 mod intake;
 mod outages;
+mod policy;
 mod real_files;
 mod server;
 mod site;

@@ -5,9 +5,8 @@
 tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602)
 
 make_cassandra() {
-  local node=$1 home=$dir/cassandra-$1 public=127.0.0.$1 period='commitlog_sync_period: 10000ms'
+  local node=$1 home=$dir/cassandra-$1 period='commitlog_sync_period: 10000ms'
   mkdir -p "$home"
-  [ "$node" != 1 ] || public=$cassandra_advertised
   [ "$cassandra_sync" = periodic ] || period=''
   cat >"$home/cassandra.yaml" <<CONFIG
 cluster_name: agon-test
@@ -20,7 +19,7 @@ seed_provider:
     parameters: [{seeds: "127.0.0.1:$((port_base + 11))"}]
 listen_address: 127.0.0.$node
 rpc_address: 127.0.0.$node
-broadcast_rpc_address: $public
+broadcast_rpc_address: $(public_address "cassandra-$node" | cut -d' ' -f1)
 storage_port: $((port_base + 11))
 ssl_storage_port: $((port_base + 12))
 native_transport_port: $(cql_port)

@@ -3,8 +3,7 @@
 
 kafka_config() {
   local node=$1 home=$2 voters='' each advertised replicas=$kafka_nodes isr=1
-  advertised=$(kafka_port "$node")
-  [ -z "$kafka_advertised" ] || advertised=$((kafka_advertised + node - 1))
+  advertised=$(public_address "kafka-$node" | tr ' ' :)
   [ "$kafka_nodes" = 1 ] || isr=2
   for ((each = 1; each <= kafka_nodes; each++)); do
     voters+=,$each@127.0.0.1:$((port_base + 5 + each))
@@ -17,7 +16,7 @@ node.id=$node
 controller.quorum.voters=${voters#,}
 listeners=PLAINTEXT://127.0.0.1:$(kafka_port "$node"),BROKER://127.0.0.1:$((port_base + 2 + node)),\
 CONTROLLER://127.0.0.1:$((port_base + 5 + node))
-advertised.listeners=PLAINTEXT://127.0.0.1:$advertised,BROKER://127.0.0.1:$((port_base + 2 + node))
+advertised.listeners=PLAINTEXT://$advertised,BROKER://127.0.0.1:$((port_base + 2 + node))
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER

@@ -128,6 +128,11 @@ impl RequestError {
         RequestError { reason: reason.to_string(), may_pass: false }
     }
 
+    /// Something came in between.
+    pub(crate) fn passing(reason: impl ToString) -> RequestError {
+        RequestError { reason: reason.to_string(), may_pass: true }
+    }
+
     /// The error of a port. A request whose outcome is not known may pass: what it wrote may be
     /// written again.
     pub(crate) fn into_port(self, attempted: impl Into<String>) -> PortError {

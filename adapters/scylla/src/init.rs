@@ -6,10 +6,9 @@ use std::time::Duration;
 use agon_schema::LogId;
 use scylla::client::session::Session;
 
-use crate::CqlAddress;
 use crate::error::OpenError;
-use crate::migrations;
 use crate::session::{connect, prepare, rows};
+use crate::{CqlAddress, meta, migrations, tables};
 
 /// Copies of each row, unless said otherwise or there are fewer nodes.
 const REPLICATION_DEFAULT: u16 = 3;
@@ -32,7 +31,8 @@ pub struct InitSettings {
     pub replication: Option<u16>,
     /// The log that is folded into the store.
     pub log: LogFacts,
-    /// Gives up what was folded, raises the epoch of the stamps and takes `log` as it is now.
+    /// Gives up what was folded, raises the epoch of the stamps and takes `log` as it is now. No
+    /// consumer may run meanwhile.
     pub new_epoch: bool,
 }
 
@@ -45,6 +45,8 @@ pub struct InitReport {
     pub replication: BTreeMap<String, u16>,
     /// Migrations that were carried out now.
     pub migrations: usize,
+    /// The epoch of the stamps, from 0.
+    pub log_epoch: u32,
 }
 
 /// Makes keyspace and tables where they are absent and records the log; the same call again
@@ -65,7 +67,23 @@ pub async fn init(address: &CqlAddress, settings: InitSettings) -> Result<InitRe
         attempted: "wait until all nodes have the tables".to_owned(),
         reason: error.to_string(),
     })?;
-    Ok(InitReport { keyspace_made, replication, migrations })
+    if settings.new_epoch {
+        give_up(&session, address).await?;
+    }
+    let facts = meta::record(&session, address, settings.log, settings.new_epoch).await?;
+    Ok(InitReport { keyspace_made, replication, migrations, log_epoch: facts.log_epoch })
+}
+
+/// Empties every table of rows: they are of a log that is no more, and would stand beside those of
+/// the new one. Before the new epoch is recorded, so that what is cut short is begun again.
+async fn give_up(session: &Session, address: &CqlAddress) -> Result<(), OpenError> {
+    for table in tables::PROJECTIONS {
+        let attempted = format!("empty table {}", table.name);
+        let cql = format!("TRUNCATE {}.{}", address.keyspace(), table.name);
+        let emptied = session.query_unpaged(cql, ()).await;
+        emptied.map_err(|error| OpenError::request(address, attempted, error))?;
+    }
+    Ok(())
 }
 
 /// Makes the keyspace, or compares the one that is there with what was asked for.

@@ -76,7 +76,9 @@ pub(crate) async fn check(session: &Session, address: &CqlAddress) -> Result<(),
     };
     let columns = columns(session, address).await?;
     if columns.is_empty() {
-        return Err(not_made("has no tables".to_owned()));
+        let is_there = crate::init::replication(session, address).await?.is_some();
+        let what = if is_there { "has no tables" } else { "does not exist" };
+        return Err(not_made(what.to_owned()));
     }
     for table in tables::ALL {
         let found = described(columns.iter().filter(|column| column.table == table.name));

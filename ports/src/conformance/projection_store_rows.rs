@@ -44,7 +44,8 @@ pub(super) fn entrants(cell: &CellKey, count: usize) -> Vec<RowKey> {
     (0..count).map(|n| RowKey::Entrant(cell.clone(), agent(&format!("a{n}")))).collect()
 }
 
-/// A key of every table. `n` tells the rows of a cell, and of a partition, apart.
+/// A key of every table. `n` tells the rows of a cell, and of a partition, apart; it is the offset
+/// of those that stand by one, and lies in the span of the flush that writes them.
 pub(super) fn keys(cell: &CellKey, id: &str, source: TopicPartition, n: u64) -> Vec<RowKey> {
     let marks = [n as u8; 16];
     vec![
@@ -164,7 +165,8 @@ pub(super) fn lies_under(key: &RowKey, prefix: &Prefix) -> bool {
     }
 }
 
-/// A flush of the span `(from, to]` that writes these keys at `to`.
+/// A flush of the span `(from, to]` that writes these keys at `to`. The cells were flushed last when
+/// the partition was; [`Model::span`] knows better.
 pub(super) fn flush(
     source: TopicPartition,
     from: Applied,
@@ -193,11 +195,26 @@ pub(super) fn flush(
     Arc::new(Flush { source, from, progress: progress(to), cells, rows })
 }
 
+/// The offset in a key that stands by one.
+fn offset_of(key: &RowKey) -> Option<u64> {
+    match key {
+        RowKey::Match(_, offset) | RowKey::History(_, _, offset) => Some(*offset),
+        RowKey::DeadLetter(_, offset) => Some(*offset),
+        _ => None,
+    }
+}
+
+/// Whether a fold writes the row of this key once and for all.
+fn is_written_once(key: &RowKey) -> bool {
+    matches!(key, RowKey::User(..) | RowKey::FirstSeen(..) | RowKey::AgentCell(..))
+}
+
 /// What a store must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Model {
     rows: BTreeMap<Vec<u8>, Row>,
     applied: BTreeMap<TopicPartition, u64>,
+    cells: BTreeMap<CellKey, u64>,
 }
 
 impl Model {
@@ -206,13 +223,36 @@ impl Model {
         self.applied.get(&source).copied()
     }
 
+    /// A flush as a fold makes it: it says when its cells were flushed last and leaves out what
+    /// was written for good.
+    pub(super) fn span(
+        &self,
+        source: TopicPartition,
+        from: Applied,
+        to: u64,
+        keys: impl IntoIterator<Item = RowKey>,
+    ) -> Arc<Flush> {
+        let is_new = |key: &RowKey| {
+            !is_written_once(key) || !self.rows.contains_key(key_bytes(key).as_slice())
+        };
+        let mut made = (*flush(source, from, to, keys.into_iter().filter(is_new))).clone();
+        for cell in &mut made.cells {
+            cell.from = self.cells.get(&cell.key).copied();
+        }
+        Arc::new(made)
+    }
+
     /// Notes a flush that was accepted.
     pub(super) fn note(&mut self, flush: &Flush) {
-        let progress = row(RowKey::Progress(flush.source), flush.progress.applied);
+        let to = flush.progress.applied;
+        let progress = row(RowKey::Progress(flush.source), to);
         for row in flush.rows().chain([&progress]) {
+            let is_inside = |offset: u64| Some(offset) > flush.from && offset <= to;
+            assert!(offset_of(&row.key).is_none_or(is_inside), "{} is of no such flush", row.key);
             self.rows.insert(key_bytes(&row.key), row.clone());
         }
-        self.applied.insert(flush.source, flush.progress.applied);
+        self.applied.insert(flush.source, to);
+        self.cells.extend(flush.cells.iter().map(|cell| (cell.key.clone(), cell.to)));
     }
 
     /// Writes the next span of a partition, which must be accepted.
@@ -223,7 +263,7 @@ impl Model {
         to: u64,
         keys: impl IntoIterator<Item = RowKey>,
     ) {
-        let flush = flush(source, self.applied(source), to, keys);
+        let flush = self.span(source, self.applied(source), to, keys);
         store.flush(Arc::clone(&flush)).await.expect("the next span is accepted");
         self.note(&flush);
     }
@@ -232,6 +272,7 @@ impl Model {
     pub(super) fn join(&mut self, other: Model) {
         self.rows.extend(other.rows);
         self.applied.extend(other.applied);
+        self.cells.extend(other.cells);
     }
 
     /// The rows under a prefix, rising.

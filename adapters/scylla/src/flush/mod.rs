@@ -1,0 +1,9 @@
+//! Flushing: what is written, and in which order it is sent.
+
+mod plan;
+mod write;
+
+pub(crate) use plan::{Limits, Plan, plan};
+pub(crate) use write::{
+    BUCKETS, FOLDED_BY, Kind, LIVE, Write, bucket_of, bucket_of_offset, columns_of,
+};

@@ -99,7 +99,7 @@ fn read_event(event: &Owned<native::rd_kafka_event_t>) -> KafkaResult<TopicIds> 
     Ok(ids)
 }
 
-fn admitted(code: RDKafkaRespErr) -> KafkaResult<()> {
+pub(crate) fn admitted(code: RDKafkaRespErr) -> KafkaResult<()> {
     match RDKafkaErrorCode::from(code) {
         RDKafkaErrorCode::NoError => Ok(()),
         code => Err(KafkaError::AdminOp(code)),

@@ -1,0 +1,109 @@
+//! How many members a group has, under either protocol. The crate `rdkafka` wraps only the older
+//! of the two calls, so the other one is made on the C library itself.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::time::Duration;
+
+use rdkafka::bindings as native;
+use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+
+use crate::client::{Cluster, Words};
+use crate::describe::admitted;
+use crate::owned::Owned;
+
+/// Counts the members of a group; one that does not exist has none. Blocks.
+///
+/// # Errors
+/// The library's own: the brokers are away, or do not allow it.
+pub(super) fn count(cluster: &Cluster, group: &str) -> KafkaResult<usize> {
+    let client: BaseConsumer<Words> =
+        cluster.client_config().create_with_context(Words::default())?;
+    let timeout_ms = cluster.settings.append_timeout_ms;
+    let patience = Duration::from_millis(timeout_ms.into());
+    let groups = client.fetch_group_list(Some(group), patience)?;
+    let members: usize = groups.groups().iter().map(|group| group.members().len()).sum();
+    if members > 0 {
+        return Ok(members);
+    }
+    // The older call sees nothing of groups under the newer protocol.
+    match count_newer(client.client(), group, i32::try_from(timeout_ms).unwrap_or(i32::MAX)) {
+        Err(KafkaError::AdminOp(
+            RDKafkaErrorCode::GroupIdNotFound
+            | RDKafkaErrorCode::UnsupportedVersion
+            | RDKafkaErrorCode::UnsupportedFeature,
+        )) => Ok(0),
+        counted => counted,
+    }
+}
+
+fn count_newer(client: &Client<Words>, group: &str, timeout_ms: i32) -> KafkaResult<usize> {
+    let name = CString::new(group)?;
+    let mut names: [*const c_char; 1] = [name.as_ptr()];
+    let handle = client.native_ptr();
+    let operation = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+    // SAFETY: `handle` is alive for as long as `client` is borrowed.
+    let options = unsafe { native::rd_kafka_AdminOptions_new(handle, operation) };
+    let options = Owned::new(options, native::rd_kafka_AdminOptions_destroy)?;
+    // SAFETY: `options` is alive; a null buffer of size 0 takes no words of an error.
+    let answer = unsafe {
+        native::rd_kafka_AdminOptions_set_request_timeout(
+            options.get(),
+            timeout_ms,
+            ptr::null_mut(),
+            0,
+        )
+    };
+    admitted(answer)?;
+    // SAFETY: `handle` is alive, see above; the queue is freed before this function ends.
+    let queue = unsafe { native::rd_kafka_queue_new(handle) };
+    let queue = Owned::new(queue, native::rd_kafka_queue_destroy)?;
+    // SAFETY: all are alive, and `names` is one C string; the call copies names and options.
+    let event = unsafe {
+        native::rd_kafka_DescribeConsumerGroups(
+            handle,
+            names.as_mut_ptr(),
+            names.len(),
+            options.get(),
+            queue.get(),
+        );
+        native::rd_kafka_queue_poll(queue.get(), timeout_ms)
+    };
+    read_event(&Owned::new(event, native::rd_kafka_event_destroy)?)
+}
+
+fn read_event(event: &Owned<native::rd_kafka_event_t>) -> KafkaResult<usize> {
+    // SAFETY: the event is alive; it is of the one kind that this queue gets, else the call
+    // answers null.
+    let (answer, result) = unsafe {
+        (
+            native::rd_kafka_event_error(event.get()),
+            native::rd_kafka_event_DescribeConsumerGroups_result(event.get()),
+        )
+    };
+    admitted(answer)?;
+    if result.is_null() {
+        return Err(KafkaError::NoMessageReceived);
+    }
+    let mut count = 0;
+    // SAFETY: `result` is part of the event, which is alive; the array has `count` elements.
+    let groups =
+        unsafe { native::rd_kafka_DescribeConsumerGroups_result_groups(result, &mut count) };
+    let mut members = 0;
+    for index in 0..count {
+        // SAFETY: index < count; the description is part of the event. Its error may be null,
+        // which `rd_kafka_error_code` takes.
+        let (code, of_this) = unsafe {
+            let group = *groups.add(index);
+            let error = native::rd_kafka_ConsumerGroupDescription_error(group);
+            let members = native::rd_kafka_ConsumerGroupDescription_member_count(group);
+            (native::rd_kafka_error_code(error), members)
+        };
+        admitted(code)?;
+        members += of_this;
+    }
+    Ok(members)
+}

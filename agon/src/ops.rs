@@ -1,12 +1,15 @@
 //! What operators ask of every role: alive, ready, where it stands, what it is, what it counts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agon_api::Api;
-use agon_consumer::{Consumer, PartitionStatus};
+use agon_consumer::{Consumer, PartitionStatus, Standing};
 use agon_edge::{Code, Problem, Route, Routes, Who};
-use agon_ports::EventLog;
-use agon_schema::{LogId, Position, PositionToken};
+use agon_ports::PortError;
+use agon_projections::row::Value;
+use agon_projections::{Row, RowKey};
+use agon_schema::{LogId, Position, PositionToken, Topic, TopicPartition};
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -17,19 +20,24 @@ use serde::Serialize;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use crate::roles::Ports;
+
 /// What the routes of this module look at.
 #[derive(Clone)]
 pub struct Ops {
     /// Where every counter is registered.
     pub registry: Registry,
-    /// The log.
-    pub log: Arc<dyn EventLog>,
-    /// The read side.
-    pub api: Api,
-    /// The consumer, for as long as it runs.
-    pub consumer: Arc<RwLock<Option<Consumer>>>,
-    /// Cancelled once everything that was in the log at the start is folded.
-    pub caught_up: CancellationToken,
+    /// What the roles stand on.
+    pub ports: Ports,
+    /// The write side, when the process has it.
+    pub has_intake: bool,
+    /// The read side, when the process has it.
+    pub api: Option<Api>,
+    /// The consumer, when the process has it, for as long as it runs.
+    pub consumer: Option<Arc<RwLock<Option<Consumer>>>>,
+    /// Cancelled once everything that was in the log at the start is folded; only where one
+    /// process folds everything.
+    pub caught_up: Option<CancellationToken>,
     /// Cancelled when the process is to stop.
     pub stop: CancellationToken,
 }
@@ -80,32 +88,91 @@ struct Ready {
 struct Check {
     name: &'static str,
     ok: bool,
+    /// Whether requests should go elsewhere while it is not ok.
+    required: bool,
     detail: String,
 }
 
-/// Whether requests should come here: the log answers, what was there at the start is folded, and
-/// the process is not stopping.
+impl Check {
+    fn of(name: &'static str, required: bool, found: Result<String, String>) -> Check {
+        let ok = found.is_ok();
+        Check { name, ok, required, detail: found.unwrap_or_else(|reason| reason) }
+    }
+}
+
+/// How long a check waits for a server.
+const CHECK_WAIT: Duration = Duration::from_secs(2);
+
+async fn answered<T>(call: impl Future<Output = Result<T, PortError>>) -> Result<T, String> {
+    match tokio::time::timeout(CHECK_WAIT, call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", CHECK_WAIT.as_secs())),
+    }
+}
+
+/// Whether requests should come here: what its roles cannot do without is there, and the process
+/// is not stopping. What they can do without is shown all the same.
 async fn readyz(State(ops): State<Ops>) -> Response {
-    let log = match ops.log.ends().await {
-        Ok(ends) => (true, format!("{} records", ends.values().sum::<u64>())),
-        Err(error) => (false, error.to_string()),
-    };
-    let folded = match ops.caught_up.is_cancelled() {
-        true => "what was in the log at the start is folded",
-        false => "still folding what was in the log at the start",
-    };
-    let reads = ops.api.readiness();
-    let stale = format!("{} boards wait to be read again", reads.cells_stale);
+    let (log, store) = tokio::join!(log_check(&ops), store_check(&ops));
     let stopping = ops.stop.is_cancelled();
-    let checks = vec![
-        Check { name: "log", ok: log.0, detail: log.1 },
-        Check { name: "folded", ok: ops.caught_up.is_cancelled(), detail: folded.into() },
-        Check { name: "boards", ok: reads.is_ready(), detail: stale },
-        Check { name: "running", ok: !stopping, detail: format!("stopping: {stopping}") },
-    ];
-    let ready = checks.iter().all(|check| check.ok);
+    let running = if stopping { Err("stopping".to_owned()) } else { Ok("running".to_owned()) };
+    let mut checks = vec![log, store];
+    checks.extend(folded_check(&ops));
+    checks.extend(share_check(&ops).await);
+    checks.extend(boards_check(&ops));
+    checks.push(Check::of("running", true, running));
+    let ready = checks.iter().all(|check| check.ok || !check.required);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { ready, checks })).into_response()
+}
+
+/// Writes and folds need the log; boards are read without it.
+async fn log_check(ops: &Ops) -> Check {
+    let ends = answered(ops.ports.log.ends()).await;
+    let found = ends.map(|ends| format!("{} records", ends.values().sum::<u64>()));
+    Check::of("log", ops.has_intake || ops.consumer.is_some(), found)
+}
+
+/// Folds need the store; writes and boards in memory go on without it.
+async fn store_check(ops: &Ops) -> Check {
+    let first = TopicPartition { topic: Topic::Matches, partition: 0 };
+    let answer = answered(ops.ports.store.get(vec![RowKey::Progress(first)])).await;
+    Check::of("store", ops.consumer.is_some(), answer.map(|_| "answers".to_owned()))
+}
+
+fn folded_check(ops: &Ops) -> Option<Check> {
+    let found = match ops.caught_up.as_ref()?.is_cancelled() {
+        true => Ok("what was in the log at the start is folded".to_owned()),
+        false => Err("still folding what was in the log at the start".to_owned()),
+    };
+    Some(Check::of("folded", true, found))
+}
+
+/// A member of a group is ready when it has its share, be it an empty one, and stands where the
+/// store does.
+async fn share_check(ops: &Ops) -> Option<Check> {
+    if ops.caught_up.is_some() {
+        return None;
+    }
+    let consumer = ops.consumer.as_ref()?.read().await;
+    let found = match consumer.as_ref().map(Consumer::standing) {
+        Some(standing) if standing.is_ready() => {
+            Ok(format!("{} partitions", standing.partitions.len()))
+        }
+        Some(Standing { phase, hindrance: None, .. }) => Err(phase.name().to_owned()),
+        Some(Standing { phase, hindrance: Some(reason), .. }) => {
+            Err(format!("{}: {reason}", phase.name()))
+        }
+        None => Err("the consumer has stopped".to_owned()),
+    };
+    Some(Check::of("share", true, found))
+}
+
+fn boards_check(ops: &Ops) -> Option<Check> {
+    let reads = ops.api.as_ref()?.readiness();
+    let stale = format!("{} boards wait to be read again", reads.cells_stale);
+    let found = if reads.is_ready() { Ok(stale) } else { Err(stale) };
+    Some(Check::of("boards", true, found))
 }
 
 #[derive(Serialize)]
@@ -139,20 +206,23 @@ fn line(status: &PartitionStatus) -> PartitionLine {
     }
 }
 
-/// Where every partition stands; those without records are left out.
+/// Where the partitions stand: of a consumer those that are its own, else all. Those without
+/// records are left out where one process folds everything.
 async fn status(State(ops): State<Ops>) -> Result<Json<Status>, Problem> {
-    let consumer = ops.consumer.read().await;
-    let Some(consumer) = consumer.as_ref() else {
-        return Err(Problem::new(Code::Overloaded, "the consumer has stopped").retry_after(1));
+    let partitions = match &ops.consumer {
+        Some(consumer) => of_consumer(consumer).await?,
+        None => of_store(&ops.ports).await?,
     };
-    let partitions =
-        consumer.status().await.map_err(|error| Problem::of_port(&error, Code::LogUnavailable))?;
-    let log = ops.log.id();
+    let log = ops.ports.log.id();
     let positions = partitions
         .iter()
         .filter_map(|status| Some(Position { source: status.source, offset: status.applied? }));
     let position = PositionToken::of(log, positions).to_string();
-    let lines: Vec<_> = partitions.iter().filter(|status| status.end > 0).map(line).collect();
+    let is_shown = |status: &&PartitionStatus| match ops.caught_up {
+        Some(_) => status.end > 0,
+        None => status.is_mine,
+    };
+    let lines: Vec<_> = partitions.iter().filter(is_shown).map(line).collect();
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         fold_version: agon_projections::FOLD_VERSION,
@@ -163,6 +233,31 @@ async fn status(State(ops): State<Ops>) -> Result<Json<Status>, Problem> {
         lag_records: lines.iter().map(|line| line.lag_records).sum(),
         partitions: lines,
     }))
+}
+
+async fn of_consumer(consumer: &RwLock<Option<Consumer>>) -> Result<Vec<PartitionStatus>, Problem> {
+    let consumer = consumer.read().await;
+    let Some(consumer) = consumer.as_ref() else {
+        return Err(Problem::new(Code::Overloaded, "the consumer has stopped").retry_after(1));
+    };
+    consumer.status().await.map_err(|error| Problem::of_port(&error, Code::LogUnavailable))
+}
+
+/// What the store and the log say, whoever folds.
+async fn of_store(ports: &Ports) -> Result<Vec<PartitionStatus>, Problem> {
+    let ends = ports.log.ends().await;
+    let ends = ends.map_err(|error| Problem::of_port(&error, Code::LogUnavailable))?;
+    let keys = ends.keys().map(|source| RowKey::Progress(*source)).collect();
+    let rows = ports.store.get(keys).await;
+    let rows = rows.map_err(|error| Problem::of_port(&error, Code::StoreUnavailable))?;
+    let of = |((source, end), row): ((TopicPartition, u64), Option<Row>)| {
+        let applied = match row.map(|row| row.value) {
+            Some(Value::Progress(progress)) => Some(progress.applied),
+            _ => None,
+        };
+        PartitionStatus { source, is_mine: true, applied, end }
+    };
+    Ok(ends.into_iter().zip(rows).map(of).collect())
 }
 
 #[derive(Serialize)]

@@ -51,7 +51,19 @@ impl Remote {
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<String, Exit> {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.base), query)
             .map_err(|error| Exit::Usage(format!("--server {}: {error}", self.base)))?;
-        let mut request = self.http.get(url);
+        self.send(self.http.get(url)).await
+    }
+
+    /// The body of a POST without one, as the server sent it.
+    ///
+    /// # Errors
+    /// As [`Remote::get`].
+    pub async fn post(&self, path: &str) -> Result<String, Exit> {
+        self.send(self.http.post(format!("{}{path}", self.base))).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<String, Exit> {
+        let mut request = request;
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

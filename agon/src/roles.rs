@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use agon_api::{Api, ApiConfig, LogIdentity};
 use agon_edge::{Auth, AuthSettings, Edge, HttpMetrics, Limits, PolicyRow, Routes, login};
-use agon_memory::{MemoryFeed, SystemClock};
-use agon_ports::{Clock, ControlStore, EventLog, ProjectionStore};
-use agon_producer::{Intake, IntakeConfig};
+use agon_memory::SystemClock;
+use agon_ports::{ChangeSubscriber, Clock, ControlStore, EventLog, ProjectionStore};
+use agon_producer::{Intake, IntakeConfig, View};
 use axum::Router;
 use prometheus::Registry;
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::ops::{self, Ops};
 
 /// What the roles stand on.
+#[derive(Clone)]
 pub struct Ports {
     /// The log.
     pub log: Arc<dyn EventLog>,
@@ -25,62 +26,69 @@ pub struct Ports {
     pub control: Arc<dyn ControlStore>,
 }
 
+/// Which roles are wanted: each that has an ear for the change feed. Nothing may be published
+/// before, so that none misses the first news.
+#[derive(Default)]
+pub struct Ears {
+    /// The write side's.
+    pub intake: Option<Box<dyn ChangeSubscriber>>,
+    /// The read side's.
+    pub api: Option<Box<dyn ChangeSubscriber>>,
+}
+
 /// The roles that answer requests.
 pub struct Roles {
     /// Who calls.
     pub auth: Arc<Auth>,
-    /// The write side.
-    pub intake: Intake,
-    /// Ends after the intake is closed and what it took is answered.
-    pub intake_task: JoinHandle<()>,
+    /// The write side; the task ends after it is closed and what it took is answered.
+    pub intake: Option<(Intake, JoinHandle<()>)>,
     /// The read side.
-    pub api: Api,
+    pub api: Option<Api>,
 }
 
 impl Roles {
-    /// Starts them. Nothing may be published to the feed before, so that none misses the first
-    /// news.
+    /// Starts those that are wanted.
     ///
     /// # Errors
     /// When the signing keys cannot be read or made.
-    pub async fn start(
-        ports: Ports,
-        feed: &MemoryFeed,
-        registry: &Registry,
-    ) -> Result<Roles, Exit> {
+    pub async fn start(ports: Ports, ears: Ears, registry: &Registry) -> Result<Roles, Exit> {
         let Ports { log, store, control } = ports;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let auth = Auth::open(control, Arc::clone(&clock), AuthSettings::default())
             .await
             .map_err(Exit::missing)?;
-        let (api, _) = Api::start(
-            ApiConfig::default(),
-            Arc::clone(&store),
-            LogIdentity { id: log.id(), partitions: log.partitions() },
-            Box::new(feed.subscribe()),
-            Arc::clone(&clock),
-            registry,
-        )
-        .map_err(Exit::missing)?;
-        let (intake, intake_task) = Intake::start(
-            IntakeConfig::default(),
-            log,
-            store,
-            Box::new(feed.subscribe()),
-            clock,
-            registry,
-        )
-        .map_err(Exit::missing)?;
-        Ok(Roles { auth, intake, intake_task, api })
+        let mut roles = Roles { auth, intake: None, api: None };
+        if let Some(ear) = ears.api {
+            let identity = LogIdentity { id: log.id(), partitions: log.partitions() };
+            let (config, store) = (ApiConfig::default(), Arc::clone(&store));
+            let (api, _) = Api::start(config, store, identity, ear, Arc::clone(&clock), registry)
+                .map_err(Exit::missing)?;
+            roles.api = Some(api);
+        }
+        if let Some(feed) = ears.intake {
+            let view = View::Store { store, feed };
+            let intake = Intake::start(IntakeConfig::default(), log, view, clock, registry);
+            roles.intake = Some(intake.map_err(Exit::missing)?);
+        }
+        Ok(roles)
     }
 
     /// All routes; `/metrics` only when it has no address of its own.
     pub fn routes(&self, ops: Ops, with_metrics: bool) -> Routes {
-        agon_producer::routes::routes(self.intake.clone())
-            .merge(agon_api::routes(self.api.clone()))
-            .merge(agon_api::event_routes(self.api.clone(), Arc::clone(&ops.log)))
-            .merge(login::routes(Arc::clone(&self.auth)))
-            .merge(ops::routes(ops, with_metrics))
+        let mut routes = login::routes(Arc::clone(&self.auth));
+        if let Some((intake, _)) = &self.intake {
+            routes = routes.merge(agon_producer::routes::routes(intake.clone()));
+        }
+        if let Some(api) = &self.api {
+            routes = routes
+                .merge(agon_api::routes(api.clone()))
+                .merge(agon_api::event_routes(api.clone(), Arc::clone(&ops.ports.log)));
+        }
+        if let (Some(_), Some(api)) = (&self.intake, &self.api) {
+            let log = Arc::clone(&ops.ports.log);
+            routes = routes.merge(agon_api::replay_routes(api.clone(), log));
+        }
+        routes.merge(ops::routes(ops, with_metrics))
     }
 
     /// The router of some routes, and the table by which it lets callers in.
@@ -96,5 +104,15 @@ impl Roles {
         let clock = Arc::new(SystemClock);
         let edge = Edge::new(clock, Arc::clone(&self.auth), metrics, Limits::default());
         routes.into_router(edge).map_err(Exit::missing)
+    }
+
+    /// Takes no more writes, and waits until those taken are answered.
+    ///
+    /// # Errors
+    /// When the intake stopped unasked.
+    pub async fn close_intake(&mut self) -> Result<(), Exit> {
+        let Some((intake, task)) = self.intake.take() else { return Ok(()) };
+        intake.close().await;
+        task.await.map_err(Exit::missing)
     }
 }

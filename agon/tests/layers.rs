@@ -17,13 +17,13 @@ const LAYERS: [&[&str]; 6] = [
     &["agon-ports"],
     &["agon-memory", "agon-embedded", "agon-kafka", "agon-scylla", "agon-edge"],
     &["agon-producer", "agon-consumer", "agon-api", "agon-runner"],
-    &["agon"],
+    &["agon", "agon-simulator"],
 ];
 
 const ADAPTERS: [&str; 4] = ["agon-memory", "agon-embedded", "agon-kafka", "agon-scylla"];
 
-/// What is known in one place: the crate, and the only member that names it.
-const OWNED: [(&str, &str); 14] = [
+/// What is known in one place: the crate, and the only members that name it, a line each.
+const OWNED: [(&str, &str); 15] = [
     ("prost", "agon-schema"),
     ("prost-build", "agon-schema"),
     ("prost-types", "agon-schema"),
@@ -35,6 +35,7 @@ const OWNED: [(&str, &str); 14] = [
     ("argon2", "agon-edge"),
     ("hmac", "agon-edge"),
     ("clap", "agon"),
+    ("clap", "agon-simulator"),
     ("clap_complete", "agon"),
     ("indicatif", "agon"),
     ("tracing-subscriber", "agon"),
@@ -132,8 +133,9 @@ fn refused(crate_name: &str, dependency: &Dependency) -> Option<String> {
     if !dependency.from_workspace {
         return Some("versions stand in the workspace; write `.workspace = true`".into());
     }
+    let owned = |owner| OWNED.contains(&(name, owner));
     if let Some((_, owner)) = OWNED.iter().find(|(owned, _)| *owned == name)
-        && *owner != crate_name
+        && !owned(crate_name)
     {
         return Some(format!("only {owner} knows it"));
     }
@@ -250,6 +252,8 @@ fn forged_manifests_are_refused() {
         ("agon-memory", "[dev-dependencies]\nagon-embedded.workspace = true", "to its left"),
         ("agon-edge", "[dependencies]\nagon-memory.workspace = true", "to its left"),
         ("agon-consumer", "[dependencies]\nprost.workspace = true", "only agon-schema"),
+        ("agon-runner", "[dependencies]\nclap.workspace = true", "only agon"),
+        ("agon-simulator", "[dependencies]\nagon.workspace = true", "to its left"),
         ("agon", "[dependencies]\nfjall.workspace = true", "only agon-embedded"),
         ("agon-api", "[dev-dependencies]\nargon2.workspace = true", "only agon-edge"),
         ("agon-projections", "[dependencies]\ntokio.workspace = true", "are pure"),

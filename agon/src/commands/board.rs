@@ -1,7 +1,7 @@
-//! `agon board`: a leaderboard, from a directory or a running server.
+//! `agon board`: a leaderboard, from a directory, a store or a running server.
 
-use agon_api::{BoardQuery, LogIdentity, leaderboard_body};
-use agon_ports::{EventLog, scan_all};
+use agon_api::{BoardQuery, leaderboard_body};
+use agon_ports::scan_all;
 use agon_projections::board::Board;
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{CellKey, Table};
@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use crate::cli::{self, TableFormat};
 use crate::exit::Exit;
-use crate::node::{self, BadStore, Node};
 use crate::output;
+use crate::place::Opened;
 use crate::remote::Remote;
 
 /// Prints the board.
@@ -21,7 +21,7 @@ use crate::remote::Remote;
 pub async fn run(options: cli::Board) -> Result<(), Exit> {
     let body = match Remote::of(&options.source)? {
         Some(remote) => from_server(&remote, &options).await?,
-        None => from_directory(&options).await?,
+        None => from_store(&options).await?,
     };
     match options.format {
         TableFormat::Json => output::line(body),
@@ -55,22 +55,19 @@ fn cell(options: &cli::Board) -> Result<CellKey, Exit> {
     }
 }
 
-async fn from_directory(options: &cli::Board) -> Result<String, Exit> {
+async fn from_store(options: &cli::Board) -> Result<String, Exit> {
     let cell = cell(options)?;
-    let data = &options.source.data.data;
-    node::must_exist(data)?;
-    let node = Node::open(node::lock(data)?, None, BadStore::Refuse)?;
+    let opened = Opened::open(&options.source.place).await?;
     let mut rows = Vec::new();
     for table in [Table::Heads, Table::Entrants] {
         let prefix = Prefix::Cell(table, cell.clone());
-        rows.extend(scan_all(node.store.as_ref(), prefix).await.map_err(Exit::missing)?);
+        rows.extend(scan_all(opened.store()?, prefix).await.map_err(Exit::missing)?);
     }
     let board = Board::from_rows(cell.clone(), rows);
-    let log = LogIdentity { id: node.log.id(), partitions: node.log.partitions() };
     let mut query = BoardQuery::of(cell);
     query.limit = options.limit.into();
-    let body =
-        leaderboard_body(&board, log, &query).map_err(|error| Exit::No(error.to_string()))?;
+    let body = leaderboard_body(&board, opened.identity, &query)
+        .map_err(|error| Exit::No(error.to_string()))?;
     String::from_utf8(body).map_err(Exit::missing)
 }
 

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use agon_memory::{LogSettings, MemoryControl, MemoryFeed, MemoryLog, MemoryStore};
-use agon_ports::EventLog;
 use prometheus::Registry;
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::ops::Ops;
 use crate::output;
-use crate::roles::{Ports, Roles};
+use crate::roles::{Ears, Ports, Roles};
 
 /// Prints method, path and who, with tabs between. The routes are those of a server without
 /// `--metrics-listen`, joined over memory: no directory is opened.
@@ -20,20 +18,22 @@ use crate::roles::{Ports, Roles};
 /// When two routes are the same, or standard output cannot be written to.
 pub async fn run() -> Result<(), Exit> {
     let registry = Registry::new();
-    let log: Arc<dyn EventLog> = Arc::new(MemoryLog::new(LogSettings::default()));
     let (feed, _publisher) = MemoryFeed::with_publisher(1);
     let ports = Ports {
-        log: Arc::clone(&log),
+        log: Arc::new(MemoryLog::new(LogSettings::default())),
         store: Arc::new(MemoryStore::default()),
         control: Arc::new(MemoryControl::default()),
     };
-    let roles = Roles::start(ports, &feed, &registry).await?;
+    let ears =
+        Ears { intake: Some(Box::new(feed.subscribe())), api: Some(Box::new(feed.subscribe())) };
+    let roles = Roles::start(ports.clone(), ears, &registry).await?;
     let ops = Ops {
         registry: registry.clone(),
-        log,
+        ports,
+        has_intake: true,
         api: roles.api.clone(),
-        consumer: Arc::new(RwLock::new(None)),
-        caught_up: CancellationToken::new(),
+        consumer: None,
+        caught_up: None,
         stop: CancellationToken::new(),
     };
     let (_, table) = roles.join(roles.routes(ops, true), &registry)?;

@@ -1,12 +1,16 @@
-//! `agon doctor`: what this machine and this directory offer, with a remedy for each failure.
+//! `agon doctor`: what this machine, this directory and these addresses offer, with a remedy for each failure.
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::cli::Doctor;
+use agon_kafka::KafkaSettings;
+use agon_ports::EventLog;
+
+use crate::cli::{Doctor, Place};
 use crate::exit::Exit;
 use crate::node::{self, BadStore, Node};
-use crate::output;
+use crate::{output, servers};
 
 /// Space that a directory should have left, in bytes.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -21,16 +25,20 @@ type Finding = Result<String, String>;
 /// # Errors
 /// Exit code 3 when one failed.
 pub async fn run(options: Doctor) -> Result<(), Exit> {
-    let data = &options.data.data;
-    let checks = [
-        ("directory", writable(data)),
-        ("space", space(data)),
+    let place = &options.place;
+    let mut checks = vec![
         ("open files", open_files()),
         ("processors", processors()),
         ("clock", clock()),
         ("address", address(&options.listen).await),
-        ("data", contents(data)),
     ];
+    if place.log.is_none() && place.store.is_none() {
+        let data = &place.data.data;
+        checks.push(("directory", writable(data)));
+        checks.push(("space", space(data)));
+        checks.push(("data", contents(data)));
+    }
+    checks.extend(of_servers(place).await);
     let mut failed = 0;
     for (name, finding) in checks {
         match finding {
@@ -45,6 +53,40 @@ pub async fn run(options: Doctor) -> Result<(), Exit> {
         return Err(Exit::Missing(format!("{failed} checks failed")));
     }
     Ok(())
+}
+
+/// What the addresses offer: both are asked, whatever becomes of the first.
+async fn of_servers(place: &Place) -> Vec<(&'static str, Finding)> {
+    let mut checks = Vec::new();
+    let mut facts = None;
+    if let Some(address) = &place.log {
+        let log = servers::log(address, &KafkaSettings::default(), Duration::ZERO).await;
+        checks.push((
+            "log",
+            match &log {
+                Ok(log) => {
+                    Ok(format!("{address} has the topics, {} partitions each", log.partitions()))
+                }
+                Err(exit) => Err(exit.to_string()),
+            },
+        ));
+        facts = log.ok().map(|log| servers::facts(&log));
+    }
+    if let Some(address) = &place.store {
+        let store = match facts {
+            Some(facts) => servers::store(address, facts, Duration::ZERO).await.map(drop),
+            None => servers::store_alone(address, Duration::ZERO).await.map(drop),
+        };
+        let whose = if facts.is_some() { " of this log" } else { "" };
+        checks.push((
+            "store",
+            match store {
+                Ok(()) => Ok(format!("{address} has the tables{whose}")),
+                Err(exit) => Err(exit.to_string()),
+            },
+        ));
+    }
+    checks
 }
 
 /// The directory, or the nearest one above it that exists.

@@ -1,16 +1,16 @@
-//! `agon events`: records and dead letters as they are, from a directory or a running server.
+//! `agon events`: records and dead letters as they are, from where they lie or a running server.
 
 use agon_api::{
-    RECORDS_MAX, dead_letter_body, dead_letter_cursor, dead_letters_body, events_body,
+    RECORDS_MAX, ReplayError, dead_letter_body, dead_letter_cursor, dead_letters_body, events_body,
     parse_record_id, record_id,
 };
-use agon_schema::Position;
+use agon_schema::{Position, Timestamp};
 use serde_json::Value;
 
 use crate::cli::{DeadLetters, Events, Source};
 use crate::exit::Exit;
-use crate::node::{self, BadStore, Node};
 use crate::output;
+use crate::place::Opened;
 use crate::remote::Remote;
 
 /// Runs the command.
@@ -20,14 +20,18 @@ use crate::remote::Remote;
 /// dead letter.
 pub async fn run(command: Events) -> Result<(), Exit> {
     match command {
-        Events::Tail { source, limit } => tail(&Asked::open(&source)?, limit.into()).await,
+        Events::Tail { source, limit } => tail(&Asked::open(&source).await?, limit.into()).await,
         Events::DeadLetters(DeadLetters::List { source, limit }) => {
-            list(&Asked::open(&source)?, limit).await
+            list(&Asked::open(&source).await?, limit).await
         }
         Events::DeadLetters(DeadLetters::Show { id, source }) => {
             // Before the directory is opened: wrong use leaves nothing behind.
             let position = parse_record_id(&id).ok_or_else(|| no_id(&id))?;
-            show(&Asked::open(&source)?, position).await
+            show(&Asked::open(&source).await?, position).await
+        }
+        Events::DeadLetters(DeadLetters::Replay { id, source }) => {
+            let position = parse_record_id(&id).ok_or_else(|| no_id(&id))?;
+            replay(&Asked::open(&source).await?, position).await
         }
     }
 }
@@ -38,24 +42,22 @@ fn no_id(id: &str) -> Exit {
 
 /// Who gives the bodies: both give the same.
 enum Asked {
-    Directory(Box<Node>),
+    Opened(Box<Opened>),
     Server(Remote),
 }
 
 impl Asked {
-    fn open(source: &Source) -> Result<Asked, Exit> {
+    async fn open(source: &Source) -> Result<Asked, Exit> {
         if let Some(remote) = Remote::of(source)? {
             return Ok(Asked::Server(remote));
         }
-        let data = &source.data.data;
-        node::must_exist(data)?;
-        Ok(Asked::Directory(Box::new(Node::open(node::lock(data)?, None, BadStore::Refuse)?)))
+        Ok(Asked::Opened(Box::new(Opened::open(&source.place).await?)))
     }
 
     async fn events(&self, limit: usize) -> Result<Value, Exit> {
         match self {
-            Asked::Directory(node) => {
-                read(&events_body(node.log.as_ref(), limit).await.map_err(Exit::missing)?)
+            Asked::Opened(opened) => {
+                read(&events_body(opened.log()?, limit).await.map_err(Exit::missing)?)
             }
             Asked::Server(remote) => {
                 let limit = limit.to_string();
@@ -66,9 +68,9 @@ impl Asked {
 
     async fn dead_letters(&self, cursor: Option<&str>, limit: usize) -> Result<Value, Exit> {
         match self {
-            Asked::Directory(node) => {
+            Asked::Opened(opened) => {
                 let after = cursor.map(dead_letter_cursor).transpose().map_err(Exit::missing)?;
-                let body = dead_letters_body(node.store.as_ref(), after, limit).await;
+                let body = dead_letters_body(opened.store()?, after, limit).await;
                 read(&body.map_err(Exit::missing)?)
             }
             Asked::Server(remote) => {
@@ -82,8 +84,8 @@ impl Asked {
 
     async fn dead_letter(&self, position: Position) -> Result<Value, Exit> {
         match self {
-            Asked::Directory(node) => {
-                let (log, store) = (node.log.as_ref(), node.store.as_ref());
+            Asked::Opened(opened) => {
+                let (log, store) = (opened.log()?, opened.store()?);
                 let body = dead_letter_body(log, store, position).await.map_err(Exit::missing)?;
                 let unknown = || {
                     let id = record_id(position);
@@ -98,6 +100,30 @@ impl Asked {
             }
         }
     }
+}
+
+/// Appends the record of a dead letter again.
+async fn replay(asked: &Asked, position: Position) -> Result<(), Exit> {
+    let id = record_id(position);
+    let copy = match asked {
+        Asked::Opened(opened) => {
+            let now_ms = Timestamp::now().micros() / 1_000;
+            let replayed = agon_api::replay(opened.log()?, opened.store()?, position, now_ms).await;
+            let replayed = replayed.map_err(|error| match error {
+                ReplayError::Unknown { .. } | ReplayError::Hopeless { .. } => {
+                    Exit::No(error.to_string())
+                }
+                ReplayError::Store(_) | ReplayError::Log(_) => Exit::missing(error),
+            })?;
+            record_id(replayed.position)
+        }
+        Asked::Server(remote) => {
+            let path = format!("/api/v1/dead-letters/{}/replay", id.replace('/', "%2F"));
+            plain(&read(remote.post(&path).await?.as_bytes())?["position"])
+        }
+    };
+    output::say(format_args!("{id} is appended again, at {copy}"));
+    Ok(())
 }
 
 fn read(body: &[u8]) -> Result<Value, Exit> {

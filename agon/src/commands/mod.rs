@@ -5,12 +5,15 @@ pub mod board;
 pub mod completions;
 pub mod config_print;
 pub mod config_routes;
+pub mod consumer;
 pub mod credentials;
 pub mod doctor;
 pub mod events;
 pub mod import;
+pub mod init;
 pub mod rebuild;
 pub mod serve;
+pub mod sides;
 pub mod stats;
 pub mod user;
 pub mod verify;
@@ -25,6 +28,10 @@ use crate::exit::Exit;
 pub async fn run(command: Command) -> Result<(), Exit> {
     match command {
         Command::Serve(options) => serve::run(*options).await,
+        Command::Init(options) => init::run(*options).await,
+        Command::Producer(options) => sides::run_producer(*options).await,
+        Command::Consumer(options) => consumer::run(*options).await,
+        Command::Api(options) => sides::run_api(*options).await,
         Command::Import(command) => import::run(command).await,
         Command::Verify(options) => verify::run(options).await,
         Command::Rebuild(options) => rebuild::run(options).await,

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agon_consumer::Consumer;
-use agon_edge::{Role, ServeSettings, bind, serve};
+use agon_edge::Role;
 use agon_memory::MemoryFeed;
 use agon_ports::EventLog;
 use agon_runner::{Bearer, LeagueConfig};
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +21,8 @@ use crate::commands::credentials;
 use crate::exit::Exit;
 use crate::node::{self, BadStore, Node};
 use crate::ops::{self, Ops};
-use crate::roles::{Ports, Roles};
+use crate::process::Addresses;
+use crate::roles::{Ears, Ports, Roles};
 use crate::signals;
 
 /// How often the demo's token is made anew, well before it ends.
@@ -34,15 +34,11 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
 /// When the address or the directory cannot be used, or a role fails.
 pub async fn run(options: cli::Serve) -> Result<(), Exit> {
     let stop = signals::stop()?;
-    let listener = bind(&options.listen).await.map_err(Exit::missing)?;
-    let metrics_listener = match &options.metrics_listen {
-        Some(address) => Some(bind(address).await.map_err(Exit::missing)?),
-        None => None,
-    };
+    let addresses = Addresses::bind(&options.listen).await?;
     let dir = node::lock(&options.data.data)?;
     let node = Node::open(dir, options.limits.partitions, BadStore::FoldAnew)?;
     let running = Running::start(node, &options, stop.clone()).await?;
-    let served = running.serve(listener, metrics_listener, &options, stop.clone()).await;
+    let served = running.serve(addresses, &options, stop.clone()).await;
     stop.cancel();
     served
 }
@@ -52,6 +48,8 @@ struct Running {
     node: Node,
     roles: Roles,
     ops: Ops,
+    consumer: Arc<RwLock<Option<Consumer>>>,
+    caught_up: CancellationToken,
     password: Option<String>,
 }
 
@@ -63,60 +61,55 @@ impl Running {
     ) -> Result<Running, Exit> {
         let registry = Registry::new();
         ops::register_build_info(&registry).map_err(Exit::missing)?;
-        let log: Arc<dyn EventLog> = node.log.clone();
-        let ports =
-            Ports { log: Arc::clone(&log), store: node.store.clone(), control: node.control()? };
+        let control = node.control()?;
+        let ports = Ports { log: node.log.clone(), store: node.store.clone(), control };
         let (feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
-        let roles = Roles::start(ports, &feed, &registry).await?;
+        let ears = Ears {
+            intake: Some(Box::new(feed.subscribe())),
+            api: Some(Box::new(feed.subscribe())),
+        };
+        let roles = Roles::start(ports.clone(), ears, &registry).await?;
         let password = credentials::first_admin(roles.auth.users(), node.dir.path()).await?;
-        let consumer = node.consume(&options.limits, publisher, &registry).await?;
+        let consumer = node.consume(&options.limits.fold, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));
         let caught_up = CancellationToken::new();
-        let ops = Ops { registry, log, api: roles.api.clone(), consumer, caught_up, stop };
-        Ok(Running { node, roles, ops, password })
+        let ops = Ops {
+            registry,
+            ports,
+            has_intake: true,
+            api: roles.api.clone(),
+            consumer: Some(Arc::clone(&consumer)),
+            caught_up: Some(caught_up.clone()),
+            stop,
+        };
+        Ok(Running { node, roles, ops, consumer, caught_up, password })
     }
 
     async fn serve(
         self,
-        listener: TcpListener,
-        metrics_listener: Option<TcpListener>,
+        addresses: Addresses,
         options: &cli::Serve,
         stop: CancellationToken,
     ) -> Result<(), Exit> {
-        let address = listener.local_addr().map_err(Exit::missing)?;
-        let routes = self.roles.routes(self.ops.clone(), metrics_listener.is_none());
-        let (router, _) = self.roles.join(routes, &self.ops.registry)?;
-        let settings = ServeSettings {
-            drain_ms_max: options.limits.shutdown_ms_max / 2,
-            ..ServeSettings::default()
-        };
-        let mut servers = vec![tokio::spawn(serve(listener, router, settings, stop.clone()))];
-        let mut metrics_address = address;
-        if let Some(listener) = metrics_listener {
-            metrics_address = listener.local_addr().map_err(Exit::missing)?;
-            let routes = ops::metrics_routes(self.ops.clone());
-            // Scrapes are not counted among the requests.
-            let (router, _) = self.roles.join(routes, &Registry::new())?;
-            servers.push(tokio::spawn(serve(listener, router, settings, stop.clone())));
-        }
+        let serving = addresses.serve(&self.roles, &self.ops, options.limits.shutdown, &stop)?;
+        let address = serving.address;
         banner::print(&Banner {
             address,
-            metrics_address,
+            metrics_address: serving.metrics_address,
             data: self.node.dir.path(),
             is_demo: options.demo,
             password: self.password.as_deref(),
         });
-        let caught_up = tokio::spawn(mark_caught_up(self.ops.clone()));
+        let (log, consumer) = (self.node.log.clone(), Arc::clone(&self.consumer));
+        let caught_up = tokio::spawn(mark_caught_up(log, consumer, self.caught_up.clone()));
         let league = options.demo.then(|| self.start_league(address, &stop)).transpose()?;
         let failure = tokio::select! {
             () = stop.cancelled() => None,
-            error = failed(&self.ops.consumer) => Some(Exit::missing(error)),
+            error = failed(&self.consumer) => Some(Exit::missing(error)),
         };
         stop.cancel();
         caught_up.abort();
-        for server in servers {
-            server.await.map_err(Exit::missing)?;
-        }
+        serving.ended().await?;
         if let Some(league) = league {
             league.await.map_err(Exit::missing)?;
         }
@@ -168,12 +161,11 @@ impl Running {
     }
 
     /// Stores everything that was accepted, then lets go of the directory.
-    async fn drain(self, options: &cli::Serve) -> Result<(), Exit> {
-        let deadline = Duration::from_millis(options.limits.shutdown_ms_max);
+    async fn drain(mut self, options: &cli::Serve) -> Result<(), Exit> {
+        let deadline = Duration::from_millis(options.limits.shutdown.shutdown_ms_max);
         let all = async {
-            self.roles.intake.close().await;
-            self.roles.intake_task.await.map_err(Exit::missing)?;
-            let Some(consumer) = self.ops.consumer.write().await.take() else { return Ok(()) };
+            self.roles.close_intake().await?;
+            let Some(consumer) = self.consumer.write().await.take() else { return Ok(()) };
             node::catch_up(&consumer, self.node.log.as_ref(), "storing").await?;
             consumer.stop(deadline).await.map_err(Exit::missing)
         };
@@ -188,25 +180,29 @@ impl Running {
 }
 
 /// Marks the process as ready once everything that was in the log at the start is folded.
-async fn mark_caught_up(ops: Ops) {
-    let ends = match ops.log.ends().await {
+async fn mark_caught_up(
+    log: Arc<dyn EventLog>,
+    consumer: Arc<RwLock<Option<Consumer>>>,
+    caught_up: CancellationToken,
+) {
+    let ends = match log.ends().await {
         Ok(ends) => ends,
         Err(error) => {
             tracing::error!(%error, "not ready: the log's end at the start is not known");
             return;
         }
     };
-    let reached = ops.consumer.read().await.as_ref().map(Consumer::reached);
+    let reached = consumer.read().await.as_ref().map(Consumer::reached);
     if let Some(mut reached) = reached
         && reached.wait_for(&ends).await
     {
-        ops.caught_up.cancel();
+        caught_up.cancel();
         tracing::info!(records = reached.records(), "caught up with the log");
     }
 }
 
 /// Waits until the consumer fails.
-async fn failed(consumer: &RwLock<Option<Consumer>>) -> String {
+pub async fn failed(consumer: &RwLock<Option<Consumer>>) -> String {
     let watch = consumer.read().await.as_ref().map(Consumer::failure);
     match watch {
         Some(watch) => watch.await.to_string(),

@@ -1,15 +1,15 @@
-//! `agon stats`: the statistics of the stream, from a directory or a running server.
+//! `agon stats`: the statistics of the stream, from a directory, a store or a running server.
 
-use agon_api::{LogIdentity, StreamCounts, stats_body};
-use agon_ports::{EventLog, scan_all};
+use agon_api::{StreamCounts, stats_body};
+use agon_ports::scan_all;
 use agon_projections::row_bytes::Prefix;
 use agon_projections::{CellKey, Table};
 use serde_json::Value;
 
 use crate::cli::{self, StatsFormat};
 use crate::exit::Exit;
-use crate::node::{self, BadStore, Node};
 use crate::output;
+use crate::place::Opened;
 use crate::remote::Remote;
 
 /// Servers that the table shows; json has all.
@@ -22,7 +22,7 @@ const SERVERS_SHOWN: usize = 20;
 pub async fn run(options: cli::Stats) -> Result<(), Exit> {
     let body = match Remote::of(&options.source)? {
         Some(remote) => remote.get("/api/v1/stats", &[]).await?,
-        None => from_directory(&options).await?,
+        None => from_store(&options).await?,
     };
     match options.format {
         StatsFormat::Json => output::line(body),
@@ -30,17 +30,15 @@ pub async fn run(options: cli::Stats) -> Result<(), Exit> {
     }
 }
 
-async fn from_directory(options: &cli::Stats) -> Result<String, Exit> {
-    let data = &options.source.data.data;
-    node::must_exist(data)?;
-    let node = Node::open(node::lock(data)?, None, BadStore::Refuse)?;
-    let log = LogIdentity { id: node.log.id(), partitions: node.log.partitions() };
+async fn from_store(options: &cli::Stats) -> Result<String, Exit> {
+    let opened = Opened::open(&options.source.place).await?;
+    let log = opened.identity;
     let mut cells = Vec::new();
     for partition in 0..log.partitions {
         let mut rows = Vec::new();
         for table in [Table::Heads, Table::Servers] {
             let prefix = Prefix::Cell(table, CellKey::Stream(partition));
-            rows.extend(scan_all(node.store.as_ref(), prefix).await.map_err(Exit::missing)?);
+            rows.extend(scan_all(opened.store()?, prefix).await.map_err(Exit::missing)?);
         }
         cells.push((partition, StreamCounts::from_rows(rows)));
     }

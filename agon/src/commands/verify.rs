@@ -3,7 +3,7 @@
 use crate::bar::Bar;
 use crate::cli::{ReportFormat, Verify};
 use crate::exit::Exit;
-use crate::node::{self, BadStore, Node};
+use crate::place::Opened;
 use crate::{output, verify};
 
 /// Compares the store with the fold of the log, and reports.
@@ -11,11 +11,10 @@ use crate::{output, verify};
 /// # Errors
 /// Exit code 1 when there is a difference.
 pub async fn run(options: Verify) -> Result<(), Exit> {
-    node::must_exist(&options.data.data)?;
-    let node = Node::open(node::lock(&options.data.data)?, None, BadStore::Refuse)?;
+    let opened = Opened::open(&options.place).await?;
     let bar = Bar::new("verifying", 0);
     let on_record = |records| bar.set(records);
-    let report = verify::verify(node.log.as_ref(), node.store.as_ref(), &on_record)
+    let report = verify::verify(opened.log()?, opened.inspector()?, &on_record)
         .await
         .map_err(Exit::missing)?;
     drop(bar);

@@ -1,9 +1,15 @@
 //! The command line, option by option. Every option is also an environment variable and a key of
 //! `agon.toml`; [`crate::config`] joins them.
 
+mod place;
+mod role;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use place::{Data, Place, Servers, Source};
+pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
 
 /// Live leaderboards from events: every score, rating and rank is a fold of one log.
 #[derive(Debug, Parser)]
@@ -12,7 +18,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     agon serve --demo                       built-in agents play, watch the board fill\n  \
     agon import matches FILE --environment chess  a file of results becomes a board\n  \
     agon board --environment chess --limit 10\n  \
-    agon verify                             proves the board equals the log\n\n\
+    agon verify                             proves the board equals the log\n  \
+    agon consumer --log kafka://k:9092 --store cql://c:9042/agon   one of several\n\n\
     Every option --some-option is also AGON_SOME_OPTION and the key some_option of agon.toml.\n\
     Exit codes: 0 done, 1 the answer is no, 2 wrong use, 3 something needed is not there.")]
 pub struct Cli {
@@ -55,6 +62,14 @@ pub enum LogFormat {
 pub enum Command {
     /// Run every role in one process, with log and store in one directory.
     Serve(Box<Serve>),
+    /// Make topics, keyspace and tables where they are absent; refuse where they differ.
+    Init(Box<Init>),
+    /// Take writes into the log: one role of several.
+    Producer(Box<Producer>),
+    /// Fold the log into the store, sharing the partitions with other consumers.
+    Consumer(Box<Consumer>),
+    /// Answer reads from boards in memory.
+    Api(Box<Api>),
     /// Read a file of results into the log and fold it.
     #[command(subcommand)]
     Import(Import),
@@ -87,64 +102,44 @@ pub enum Command {
     },
 }
 
-/// The data directory.
-#[derive(Clone, Debug, Args)]
-pub struct Data {
-    /// Directory of log, store and users; made when absent.
-    #[arg(long, env = "AGON_DATA", default_value = "./agon-data", value_name = "DIR")]
-    pub data: PathBuf,
-}
-
-/// A directory, or a running server.
-#[derive(Clone, Debug, Args)]
-pub struct Source {
-    #[command(flatten)]
-    pub data: Data,
-    /// Ask a running server instead of opening a directory: http://HOST:PORT
-    #[arg(long, env = "AGON_SERVER", value_name = "URL", conflicts_with = "data")]
-    pub server: Option<String>,
-    /// Bearer token for the server; AGON_TOKEN_FILE names a file that holds it.
-    #[arg(long, env = "AGON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    pub token: Option<String>,
-    /// File that holds the bearer token.
-    #[arg(long, env = "AGON_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
-}
-
-/// Limits of the pipeline.
+/// Limits of the pipeline where log and store are made by the command.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Partitions of each topic; recorded when the log is made, refused when it differs.
     #[arg(long, env = "AGON_PARTITIONS", value_name = "N")]
     pub partitions: Option<u32>,
+    #[command(flatten)]
+    pub fold: FoldLimits,
+    #[command(flatten)]
+    pub shutdown: Shutdown,
+}
+
+/// Limits of folding and flushing.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct FoldLimits {
     /// Workers that fold.
     #[arg(long, env = "AGON_WORKERS", default_value_t = 2, value_name = "N")]
     pub workers: usize,
-    /// Rows that make a flush due.
-    #[arg(long, env = "AGON_FLUSH_ROWS_MAX", default_value_t = 8_000, value_name = "ROWS")]
-    pub flush_rows_max: usize,
-    /// Bytes of folded records that make a flush due.
-    #[arg(long, env = "AGON_FLUSH_BYTES_MAX", default_value_t = 2 << 20, value_name = "BYTES")]
-    pub flush_bytes_max: usize,
+    /// Rows that make a flush due; 8,000 in a directory and 1,000 on servers unless given.
+    #[arg(long, env = "AGON_FLUSH_ROWS_MAX", value_name = "ROWS")]
+    pub flush_rows_max: Option<usize>,
+    /// Bytes of folded records that make a flush due; 2 MiB in a directory and 256 KiB on servers
+    /// unless given.
+    #[arg(long, env = "AGON_FLUSH_BYTES_MAX", value_name = "BYTES")]
+    pub flush_bytes_max: Option<usize>,
     /// Age of the oldest unflushed record that makes a flush due.
     #[arg(long, env = "AGON_FLUSH_INTERVAL_MS", default_value_t = 20, value_name = "MS")]
     pub flush_interval_ms: u64,
-    /// Time for shutting down: finish requests, fold and store what was accepted.
-    #[arg(long, env = "AGON_SHUTDOWN_MS_MAX", default_value_t = 10_000, value_name = "MS")]
-    pub shutdown_ms_max: u64,
 }
 
 #[derive(Debug, Args)]
 pub struct Serve {
     #[command(flatten)]
     pub data: Data,
-    /// Address to listen on.
-    #[arg(long, env = "AGON_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
-    pub listen: String,
-    /// Address for /metrics alone; then the main address does not serve it.
-    #[arg(long, env = "AGON_METRICS_LISTEN", value_name = "HOST:PORT")]
-    pub metrics_listen: Option<String>,
+    #[command(flatten)]
+    pub listen: Listen,
     /// Built-in agents play real games through the HTTP intake until stopped.
     #[arg(long, env = "AGON_DEMO")]
     pub demo: bool,
@@ -228,7 +223,7 @@ pub enum TableFormat {
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    pub data: Data,
+    pub place: Place,
     /// How the report is printed.
     #[arg(long, value_enum, default_value = "text")]
     pub format: ReportFormat,
@@ -237,7 +232,7 @@ pub struct Verify {
 #[derive(Debug, Args)]
 pub struct Rebuild {
     #[command(flatten)]
-    pub data: Data,
+    pub place: Place,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -303,6 +298,13 @@ pub enum DeadLetters {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
+    /// Append the record again under its own id, once what it lacked is there.
+    Replay {
+        /// Its id, as `list` prints it: TOPIC/PARTITION/OFFSET.
+        id: String,
+        #[command(flatten)]
+        source: Source,
+    },
     /// One of them with the record's headers and value.
     Show {
         /// Its id, as `list` prints it: TOPIC/PARTITION/OFFSET.
@@ -325,19 +327,19 @@ pub enum User {
         #[arg(long, required = true)]
         password_stdin: bool,
         #[command(flatten)]
-        data: Data,
+        place: Place,
     },
     /// All users with their roles.
     List {
         #[command(flatten)]
-        data: Data,
+        place: Place,
     },
 }
 
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
-    pub data: Data,
+    pub place: Place,
     /// The address that serve would listen on.
     #[arg(long, env = "AGON_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     pub listen: String,

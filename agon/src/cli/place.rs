@@ -1,0 +1,102 @@
+//! Where things are: a directory, or servers by their addresses.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use agon_kafka::KafkaAddress;
+use agon_scylla::CqlAddress;
+use clap::Args;
+
+/// The data directory.
+#[derive(Clone, Debug, Args)]
+pub struct Data {
+    /// Directory of log, store and users; made when absent.
+    #[arg(long, env = "AGON_DATA", default_value = "./agon-data", value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// How long to wait for servers.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Wait {
+    /// How long to wait for a log and a store that are away or not made yet: 500ms, 60s, 2m.
+    #[arg(long, env = "AGON_WAIT", default_value = "60s", value_parser = duration)]
+    pub wait: Duration,
+}
+
+/// A directory, or servers instead.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    #[command(flatten)]
+    pub data: Data,
+    /// The log on Kafka or Redpanda: kafka://HOST:PORT[,…]
+    #[arg(long, env = "AGON_LOG", value_name = "URL", conflicts_with = "data")]
+    pub log: Option<KafkaAddress>,
+    /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
+    #[arg(long, env = "AGON_STORE", value_name = "URL", conflicts_with = "data")]
+    pub store: Option<CqlAddress>,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// The servers of a role.
+#[derive(Clone, Debug, Args)]
+pub struct Servers {
+    /// The log on Kafka or Redpanda: kafka://HOST:PORT[,…]
+    #[arg(long, env = "AGON_LOG", value_name = "URL")]
+    pub log: KafkaAddress,
+    /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
+    #[arg(long, env = "AGON_STORE", value_name = "URL")]
+    pub store: CqlAddress,
+    #[command(flatten)]
+    pub wait: Wait,
+}
+
+/// A directory, servers, or a running agon.
+#[derive(Clone, Debug, Args)]
+pub struct Source {
+    #[command(flatten)]
+    pub place: Place,
+    /// Ask a running server instead of opening anything: http://HOST:PORT
+    #[arg(
+        long,
+        env = "AGON_SERVER",
+        value_name = "URL",
+        conflicts_with_all = ["data", "log", "store"]
+    )]
+    pub server: Option<String>,
+    /// Bearer token for the server; AGON_TOKEN_FILE names a file that holds it.
+    #[arg(long, env = "AGON_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// File that holds the bearer token.
+    #[arg(long, env = "AGON_TOKEN_FILE", value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A span of time as people write it: 500ms, 60s, 2m.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(span).map_err(|_| "a span of time is not below zero".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_time() {
+        for (text, expected) in [
+            ("500ms", Some(500)),
+            ("60s", Some(60_000)),
+            ("2m", Some(120_000)),
+            ("1m 30s", Some(90_000)),
+            ("0s", Some(0)),
+            ("-1s", None),
+            ("60", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            let parsed = duration(text).ok().map(|span| span.as_millis());
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `agon consumer`: folds its share of the log into the store, one of any number.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agon_consumer::Consumer;
+use agon_kafka::KafkaSettings;
+use agon_memory::SystemClock;
+use prometheus::Registry;
+use tokio::sync::RwLock;
+
+use crate::cli;
+use crate::commands::serve::failed;
+use crate::commands::sides::stoppable;
+use crate::exit::Exit;
+use crate::ops::{self, Ops};
+use crate::process::Addresses;
+use crate::roles::{Ears, Roles};
+use crate::servers::{self, Connected};
+use crate::signals;
+
+/// Folds until a signal comes or something is refused for good.
+///
+/// # Errors
+/// When the address is in use, a server is away for longer than `--wait`, or log and store do not
+/// belong together.
+pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
+    let stop = signals::stop()?;
+    let addresses = Addresses::bind(&options.listen).await?;
+    let registry = Registry::new();
+    ops::register_build_info(&registry).map_err(Exit::missing)?;
+    let settings = KafkaSettings {
+        session_timeout_ms: u32::try_from(options.session_timeout.as_millis())
+            .map_err(Exit::usage)?,
+        group_protocol: options.group_protocol,
+        ..KafkaSettings::default()
+    };
+    let connecting = Connected::open_with(&options.servers, settings);
+    let Some(connected) = stoppable(&stop, connecting).await? else {
+        return Ok(());
+    };
+    let ports = connected.ports();
+    let roles = Roles::start(ports.clone(), Ears::default(), &registry).await?;
+    let consumer = Consumer::start_in_group(
+        servers::consumer_config(&options.fold),
+        Arc::clone(&ports.log),
+        Arc::clone(&ports.store),
+        connected.publisher()?,
+        connected.group(),
+        Arc::new(SystemClock),
+        &registry,
+    );
+    let consumer = consumer.map_err(Exit::missing)?;
+    let consumer = Arc::new(RwLock::new(Some(consumer)));
+    let ops = Ops {
+        registry,
+        ports,
+        has_intake: false,
+        api: None,
+        consumer: Some(Arc::clone(&consumer)),
+        caught_up: None,
+        stop: stop.clone(),
+    };
+    let serving = addresses.serve(&roles, &ops, options.shutdown, &stop)?;
+    serving.say("consumer");
+    let failure = tokio::select! {
+        () = stop.cancelled() => None,
+        error = failed(&consumer) => Some(Exit::missing(error)),
+    };
+    stop.cancel();
+    let deadline = Duration::from_millis(options.shutdown.shutdown_ms_max);
+    let stopped = match consumer.write().await.take() {
+        Some(consumer) => consumer.stop(deadline).await.map_err(Exit::missing),
+        None => Ok(()),
+    };
+    serving.ended().await?;
+    failure.map_or(stopped, Err)
+}

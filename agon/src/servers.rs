@@ -1,0 +1,185 @@
+//! Log and store on servers: connects by address, and waits for what is away. Beside [`crate::node`]
+//! the only place where adapters are named.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agon_consumer::ConsumerConfig;
+use agon_kafka::{KafkaAddress, KafkaFeed, KafkaGroup, KafkaLog, KafkaSettings};
+use agon_ports::{ChangePublisher, ChangeSubscriber, EventLog, Group};
+use agon_scylla::{CqlAddress, LogFacts, ScyllaControl, ScyllaStore, StoreSettings};
+use tokio::time::Instant;
+
+use crate::cli;
+use crate::exit::Exit;
+use crate::output;
+use crate::roles::Ports;
+
+/// Pause between two attempts to reach a server.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often a wait says what it waits for.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// Tries until it succeeds, is refused for good, or `wait` is over; says what it waits for.
+///
+/// # Errors
+/// The last failure.
+pub async fn patiently<T, E, F>(
+    wait: Duration,
+    mut attempt: impl FnMut() -> F,
+    may_pass: impl Fn(&E) -> bool,
+) -> Result<T, Exit>
+where
+    E: Display,
+    F: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + wait;
+    let mut say_at = Instant::now() + SAY_EVERY;
+    loop {
+        let error = match attempt().await {
+            Ok(made) => return Ok(made),
+            Err(error) => error,
+        };
+        let now = Instant::now();
+        if !may_pass(&error) || now + PAUSE > deadline {
+            return Err(Exit::missing(error));
+        }
+        if now >= say_at {
+            let left = (deadline - now).as_secs();
+            output::say(format_args!("waiting, for {left} s at most: {error}"));
+            say_at = now + SAY_EVERY;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The log at an address.
+///
+/// # Errors
+/// When it is away for longer than `wait`, or not what `agon init` makes.
+pub async fn log(
+    address: &KafkaAddress,
+    settings: &KafkaSettings,
+    wait: Duration,
+) -> Result<Arc<KafkaLog>, Exit> {
+    let open = || KafkaLog::open(address, settings.clone());
+    patiently(wait, open, agon_kafka::OpenError::may_pass).await.map(Arc::new)
+}
+
+/// The store at an address, as the store of this log.
+///
+/// # Errors
+/// When it is away for longer than `wait`, not what `agon init` makes, or of another log.
+pub async fn store(
+    address: &CqlAddress,
+    log: LogFacts,
+    wait: Duration,
+) -> Result<Arc<ScyllaStore>, Exit> {
+    let open = || ScyllaStore::open(address, log, StoreSettings::default());
+    patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
+}
+
+/// The store at an address, of whatever log it is, and that log.
+///
+/// # Errors
+/// As [`store`].
+pub async fn store_alone(
+    address: &CqlAddress,
+    wait: Duration,
+) -> Result<(Arc<ScyllaStore>, LogFacts), Exit> {
+    let read = || agon_scylla::facts(address);
+    let facts = patiently(wait, read, agon_scylla::OpenError::may_pass).await?;
+    Ok((store(address, facts, wait).await?, facts))
+}
+
+/// Users and keys at an address.
+///
+/// # Errors
+/// As [`store`].
+pub async fn control(address: &CqlAddress, wait: Duration) -> Result<Arc<ScyllaControl>, Exit> {
+    let open = || ScyllaControl::open(address);
+    patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
+}
+
+/// What the store records of a log.
+pub fn facts(log: &KafkaLog) -> LogFacts {
+    LogFacts { id: log.id(), partitions: log.partitions() }
+}
+
+/// Limits of a consumer that flushes into servers.
+pub fn consumer_config(fold: &cli::FoldLimits) -> ConsumerConfig {
+    let usual = ConsumerConfig::default();
+    ConsumerConfig {
+        workers: fold.workers,
+        flush_rows_max: fold.flush_rows_max.unwrap_or(usual.flush_rows_max),
+        flush_bytes_max: fold.flush_bytes_max.unwrap_or(usual.flush_bytes_max),
+        flush_interval_ms: fold.flush_interval_ms,
+        ..usual
+    }
+}
+
+/// Everything that a role stands on.
+pub struct Connected {
+    kafka: KafkaAddress,
+    settings: KafkaSettings,
+    log: Arc<KafkaLog>,
+    store: Arc<ScyllaStore>,
+    control: Arc<ScyllaControl>,
+}
+
+impl Connected {
+    /// Connects to log and store.
+    ///
+    /// # Errors
+    /// When one is away for longer than `--wait`, or not what `agon init` makes.
+    pub async fn open(servers: &cli::Servers) -> Result<Connected, Exit> {
+        Connected::open_with(servers, KafkaSettings::default()).await
+    }
+
+    /// As [`Connected::open`], with other settings of the log.
+    ///
+    /// # Errors
+    /// As [`Connected::open`].
+    pub async fn open_with(
+        servers: &cli::Servers,
+        settings: KafkaSettings,
+    ) -> Result<Connected, Exit> {
+        let wait = servers.wait.wait;
+        let log = log(&servers.log, &settings, wait).await?;
+        let store = store(&servers.store, facts(&log), wait).await?;
+        let control = control(&servers.store, wait).await?;
+        Ok(Connected { kafka: servers.log.clone(), settings, log, store, control })
+    }
+
+    /// The ports that services know.
+    pub fn ports(&self) -> Ports {
+        Ports { log: self.log.clone(), store: self.store.clone(), control: self.control.clone() }
+    }
+
+    /// An ear for the change feed, which hears what is published from now on.
+    ///
+    /// # Errors
+    /// When the log is away.
+    pub async fn ear(&self) -> Result<Box<dyn ChangeSubscriber>, Exit> {
+        let subscriber = self.feed().subscriber().await.map_err(Exit::missing)?;
+        Ok(Box::new(subscriber))
+    }
+
+    /// A voice in the change feed.
+    ///
+    /// # Errors
+    /// When the client refuses its settings.
+    pub fn publisher(&self) -> Result<Arc<dyn ChangePublisher>, Exit> {
+        Ok(Arc::new(self.feed().publisher().map_err(Exit::missing)?))
+    }
+
+    /// The group that shares the partitions.
+    pub fn group(&self) -> Arc<dyn Group> {
+        Arc::new(KafkaGroup::new(self.kafka.clone(), self.settings.clone()))
+    }
+
+    fn feed(&self) -> KafkaFeed {
+        KafkaFeed::new(&self.log)
+    }
+}

@@ -1,9 +1,9 @@
 //! The read side: boards in memory that follow the change feed, and the routes that show them.
 //!
 //! Reading order: [`api`] is the handle and its loading, `follower` the one task that hears the
-//! change feed, `hearing` when it was last heard, `held` the cells in memory with the protocol that loses no news, `progress` those
-//! who wait for a position, `rendered` the cached bodies, `body` the JSON without any HTTP, and
-//! `routes` what is served.
+//! change feed, `hearing` when it was last heard, `held` the cells in memory with the protocol
+//! that loses no news, `progress` those who wait for a position, `rendered` the cached bodies,
+//! `body` the JSON without any HTTP, `replay` dead letters once more, and `routes` what is served.
 
 pub mod api;
 mod body;

@@ -3,7 +3,7 @@
 //! Bounded by what is shown: a record is cut to a line as it is read, and nobody holds more lines
 //! than were asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use agon_ports::{
@@ -191,7 +191,8 @@ pub fn dead_letter_cursor(text: &str) -> Result<Position, BadCursor> {
 }
 
 /// Dead letters as `{"items":[…],"next_cursor":…}`, in the order of their places. At most `limit`
-/// of them, and never more than [`RECORDS_MAX`].
+/// of them, and never more than [`RECORDS_MAX`]. What lies above the partition's progress is left
+/// out: it is of a flush that did not end yet.
 ///
 /// # Errors
 /// As [`ProjectionStore::scan`].
@@ -214,6 +215,8 @@ pub async fn dead_letters_body(
     let last = letters.last().filter(|_| has_more);
     let next_cursor =
         last.map(|(position, _)| cursor::encode(LIST, record_id(*position).as_bytes()));
+    let applied = applied(store, letters.iter().map(|(position, _)| position.source)).await?;
+    letters.retain(|(position, _)| Some(position.offset) <= applied.get(&position.source).copied());
     let line = |(position, letter)| dead_letter_line(position, letter);
     Ok(to_json(&List { items: letters.into_iter().map(line).collect(), next_cursor }))
 }
@@ -250,7 +253,23 @@ pub(crate) async fn dead_letter_at(
     Position { source, offset }: Position,
 ) -> Result<Option<DeadLetter>, PortError> {
     let row = store.get(vec![RowKey::DeadLetter(source, offset)]).await?.pop().flatten();
-    Ok(row.and_then(dead_letter_of).map(|(_, letter)| letter))
+    let Some((_, letter)) = row.and_then(dead_letter_of) else { return Ok(None) };
+    let applied = applied(store, [source]).await?.remove(&source);
+    Ok((Some(offset) <= applied).then_some(letter))
+}
+
+/// How far these partitions are folded, where they are.
+async fn applied(
+    store: &dyn ProjectionStore,
+    sources: impl IntoIterator<Item = TopicPartition>,
+) -> Result<BTreeMap<TopicPartition, u64>, PortError> {
+    let sources: BTreeSet<TopicPartition> = sources.into_iter().collect();
+    let rows = store.get(sources.into_iter().map(RowKey::Progress).collect()).await?;
+    let of = |row: Row| match (row.key, row.value) {
+        (RowKey::Progress(source), Value::Progress(progress)) => Some((source, progress.applied)),
+        _ => None,
+    };
+    Ok(rows.into_iter().flatten().filter_map(of).collect())
 }
 
 /// A record of the log.

@@ -62,6 +62,10 @@ impl Operated {
 
     /// Stores that the first so many records of the stream's first partition do not count.
     async fn reject(&self, records: u64) {
+        self.reject_with_progress(records, records - 1).await;
+    }
+
+    async fn reject_with_progress(&self, records: u64, applied: u64) {
         let source = TopicPartition { topic: Topic::RecentChange, partition: 0 };
         let row = |offset| Row {
             key: RowKey::DeadLetter(source, offset),
@@ -73,7 +77,7 @@ impl Operated {
             }),
         };
         let (record_hash, counts) = (RecordHash([0; 16]), Counts::default());
-        let progress = Progress { applied: records - 1, record_hash, counts };
+        let progress = Progress { applied, record_hash, counts };
         let rows = (0..records).map(row).collect();
         let flush = Flush { source, from: None, progress, cells: Vec::new(), rows };
         self.site.source.store.inner.flush(Arc::new(flush)).await.unwrap();
@@ -191,6 +195,20 @@ async fn dead_letters_come_by_pages() {
         let all: Vec<_> = (0..1_002).map(|offset| format!("{TOPIC}/0/{offset}")).collect();
         assert_eq!(met, all, "{limit}");
     }
+}
+
+/// A flush that did not end leaves rows above the progress; whoever folds next writes them again.
+#[tokio::test]
+async fn what_lies_above_the_progress_is_not_shown() {
+    let it = Operated::new().await;
+    it.append(Topic::RecentChange, vec![malformed(b"x", 0), malformed(b"y", 0)]).await;
+    it.reject_with_progress(2, 0).await;
+    assert_eq!(ids(&it.read("/dead-letters").await), [format!("{TOPIC}/0/0")]);
+    let second = format!("/dead-letters/{TOPIC}%2F0%2F1");
+    assert_eq!(it.get(&second).await.problem(), (404, "not_found".to_owned()));
+    let replay = format!("{second}/replay");
+    let answer = it.call_as(Method::POST, Some(Role::Operator), &replay).await;
+    assert_eq!(answer.problem(), (404, "not_found".to_owned()));
 }
 
 #[tokio::test]

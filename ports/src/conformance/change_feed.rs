@@ -33,6 +33,9 @@ pub trait ChangeFeedFixture: Send {
     /// A listening side, which hears from now on.
     async fn subscriber(&mut self) -> Box<dyn ChangeSubscriber>;
 
+    /// Waits until what was published is before whatever a new subscriber hears.
+    async fn settle(&mut self) {}
+
     /// Ends the feed: the suite has dropped its publishers, the fixture drops what it holds.
     async fn close(&mut self);
 }
@@ -109,6 +112,7 @@ pub async fn every_subscriber_hears_all_in_order(mut fixture: impl ChangeFeedFix
 pub async fn a_subscriber_hears_what_comes_after_it(mut fixture: impl ChangeFeedFixture) {
     let publisher = fixture.publisher().await;
     publish(&*publisher, 0, 3).await;
+    fixture.settle().await;
     let mut subscriber = fixture.subscriber().await;
     publish(&*publisher, 3, 2).await;
     assert_eq!(hear(&mut subscriber).await, news(0, 3));
@@ -121,6 +125,7 @@ pub async fn a_publisher_without_subscribers_goes_on(mut fixture: impl ChangeFee
     publish(&*publisher, 0, fixture.changes_max() * 3).await;
     drop(fixture.subscriber().await);
     publish(&*publisher, 0, fixture.changes_max() * 3).await;
+    fixture.settle().await;
     let mut subscriber = fixture.subscriber().await;
     publish(&*publisher, 77, 1).await;
     assert_eq!(hear(&mut subscriber).await, news(0, 77));

@@ -113,7 +113,7 @@ impl ConsumerContext for Membership {
     fn pre_rebalance(&self, member: &Member, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
-                // Under a protocol that adds to a share, the member has one: it gets the whole anew.
+                // Where shares are added to, the member has one: it gets the whole anew.
                 self.shared.revoke(false, self.patience());
                 for mut element in list.elements() {
                     if let Err(error) = element.set_offset(Offset::End) {

@@ -1,0 +1,251 @@
+//! One run: traffic and faults side by side, then heal, drain, verify, compare.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::Error;
+use crate::client::answers;
+use crate::deployment::{Deployment, DeploymentConfig};
+use crate::ledger::{Answer, Ledger};
+use crate::schedule::{Plan, Step, schedule};
+use crate::traffic::{Request, body, request};
+use crate::watch::{Seen, look, stalls, supervise, urls};
+use crate::{check, faults};
+
+/// Requests under way at once; beyond, traffic waits.
+const REQUESTS_MAX: usize = 32;
+/// Between two attempts of a request.
+const TRY_AGAIN: Duration = Duration::from_millis(700);
+/// Topics whose partitions the consumers share.
+const TOPICS: u32 = 3;
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct NemesisConfig {
+    /// What is broken when.
+    pub plan: Plan,
+    /// What is broken.
+    pub deployment: DeploymentConfig,
+    /// Events that are sent in a second, while it is healthy.
+    pub events_per_second: f64,
+}
+
+/// How a run ended, in one line of JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Repeats the run's schedule.
+    pub seed: u64,
+    /// From the first event to the last fault's end.
+    pub seconds: u64,
+    /// Faults that were carried out, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Events that were acknowledged.
+    pub events_ok: u64,
+    /// Events without a clear answer.
+    pub events_unknown: u64,
+    /// Events that were refused.
+    pub events_refused: u64,
+    /// Events that count, by their own routes.
+    pub events_counted: u64,
+    /// Acknowledged events that do not count.
+    pub lost: u64,
+    /// Events that count more often than once.
+    pub counted_twice: u64,
+    /// Refused events that count.
+    pub counted_refused: u64,
+    /// What `agon verify` found.
+    pub differences: u64,
+    /// Rows that it compared.
+    pub rows: u64,
+    /// The longest time in which nothing was folded although something waited, faults included.
+    pub longest_stall_ms: u64,
+    /// From the end of the last fault until nothing waited any more.
+    pub drained_ms: u64,
+    /// Roles that ended without being told to; they were started again.
+    pub ended_by_themselves: u64,
+    /// What is wrong, if anything is.
+    pub examples: Vec<String>,
+}
+
+impl Report {
+    /// Whether every acknowledged event counts exactly once and the store equals the log.
+    pub fn is_good(&self) -> bool {
+        [self.lost, self.counted_twice, self.counted_refused, self.differences] == [0; 4]
+    }
+}
+
+/// Runs it all; `say` is told what happens.
+///
+/// # Errors
+/// When the run could not be carried out, which says nothing about what it tests.
+pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> {
+    let NemesisConfig { plan, deployment, events_per_second } = config;
+    say("starting servers and roles");
+    let deployment = Arc::new(Deployment::start(deployment).await?);
+    let seen = Arc::new(Seen::default());
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let http = reqwest::Client::new();
+    let watch = tokio::spawn(stalls(http.clone(), urls(&deployment).await, seen.clone()));
+    let start = Instant::now();
+    let steps = schedule(&plan);
+    say(&format!("{} faults in {} s", steps.len(), plan.duration_ms / 1_000));
+    let traffic =
+        tokio::spawn(flow(deployment.clone(), ledger.clone(), plan, start, events_per_second));
+    let drained_ms = tokio::select! {
+        ended = disturb(&deployment, &steps, start, say) => {
+            ended?;
+            traffic.await.ok();
+            say("healed; draining");
+            drain(&deployment, &http).await?
+        }
+        failed = supervise(&deployment, &seen) => return Err(failed.err().unwrap_or_else(|| {
+            Error::Answer { what: "supervise".to_owned(), said: "it ended".to_owned() }
+        })),
+    };
+    let seconds = start.elapsed().as_secs();
+    watch.abort();
+    say("drained; verifying");
+    let verified = deployment.verify().await?;
+    let ledger = ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    say("comparing with what was answered");
+    let counted = check::counted(&deployment, &ledger).await?;
+    let boards = check::boards(&deployment, &ledger.expected(&counted)).await?;
+    let verdict = ledger.judge(&counted, &boards);
+    let number = |name: &str| verified[name].as_u64().unwrap_or(u64::MAX);
+    let mut faults = BTreeMap::new();
+    for step in &steps {
+        *faults.entry(step.fault.kind()).or_default() += 1;
+    }
+    let mut examples = verdict.examples;
+    examples.extend(verified["named"].as_array().into_iter().flatten().map(ToString::to_string));
+    Ok(Report {
+        seed: plan.seed,
+        seconds,
+        faults,
+        events_ok: ledger.count(Answer::Taken),
+        events_unknown: ledger.count(Answer::Unknown),
+        events_refused: ledger.count(Answer::Refused),
+        events_counted: counted.len() as u64,
+        lost: verdict.lost,
+        counted_twice: verdict.counted_twice,
+        counted_refused: verdict.counted_refused,
+        differences: number("differences"),
+        rows: number("rows"),
+        longest_stall_ms: seen.stall_ms_max.load(Ordering::Relaxed),
+        drained_ms,
+        ended_by_themselves: seen.ended_by_themselves.load(Ordering::Relaxed),
+        examples,
+    })
+}
+
+/// Carries out every step at its time, overlapping, and heals at the end.
+async fn disturb(
+    deployment: &Arc<Deployment>,
+    steps: &[Step],
+    start: Instant,
+    say: fn(&str),
+) -> Result<(), Error> {
+    let mut under_way: JoinSet<Result<(), Error>> = JoinSet::new();
+    for step in steps {
+        let at = start + Duration::from_millis(step.at_ms);
+        tokio::time::sleep_until(at.into()).await;
+        say(&format!("{:>7} ms  {:?}", step.at_ms, step.fault));
+        let (deployment, fault) = (deployment.clone(), step.fault);
+        under_way.spawn(async move { faults::carry_out(&deployment, fault).await });
+    }
+    while let Some(joined) = under_way.join_next().await {
+        if let Ok(ended) = joined {
+            ended?;
+        }
+    }
+    faults::heal(deployment).await
+}
+
+/// Sends events at their pace until the last fault's time is over.
+async fn flow(
+    deployment: Arc<Deployment>,
+    ledger: Arc<Mutex<Ledger>>,
+    plan: Plan,
+    start: Instant,
+    events_per_second: f64,
+) {
+    let permits = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let mut under_way = JoinSet::new();
+    let mut due = start;
+    let end = start + Duration::from_millis(plan.duration_ms);
+    for number in 0.. {
+        let request = request(plan.seed, number);
+        due += Duration::from_secs_f64(request.events.len() as f64 / events_per_second);
+        // What could not be sent in time is not made up for: there are limits to what is open.
+        due = due.max(Instant::now() - Duration::from_secs(1));
+        if due > end {
+            break;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        let permit = permits.clone().acquire_owned().await.ok();
+        let (deployment, ledger) = (deployment.clone(), ledger.clone());
+        under_way.spawn(async move {
+            send(&deployment, &ledger, &request).await;
+            drop(permit);
+        });
+        while under_way.try_join_next().is_some() {}
+    }
+    under_way.join_all().await;
+}
+
+/// Sends a request until it is answered or its attempts are over, then what comes after.
+async fn send(deployment: &Deployment, ledger: &Mutex<Ledger>, request: &Request) {
+    let body = body(request);
+    let mut attempts = request.attempts_max;
+    while attempts > 0 {
+        attempts -= 1;
+        let answer = deployment.writer.post(request.path, &body).await;
+        let each = answers(request.events.len(), &answer);
+        for (event, answer) in request.events.iter().zip(&each) {
+            lock(ledger).note(event, *answer);
+        }
+        if !each.contains(&Answer::Unknown) {
+            break;
+        }
+        tokio::time::sleep(TRY_AGAIN).await;
+    }
+    if request.again {
+        let answer = deployment.writer.post(request.path, &body).await;
+        let each = answers(request.events.len(), &answer);
+        for (event, answer) in request.events.iter().zip(&each) {
+            lock(ledger).note(event, *answer);
+        }
+    }
+    if let Some(rival) = &request.rival {
+        // Whatever is answered: it must not count beside the first, which board and rows show.
+        deployment.writer.post(request.path, rival).await.ok();
+    }
+}
+
+fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Waits until every role is ready and nothing is left to fold, twice in a row.
+async fn drain(deployment: &Deployment, http: &reqwest::Client) -> Result<u64, Error> {
+    let start = Instant::now();
+    deployment.ready().await?;
+    let urls = urls(deployment).await;
+    let partitions = (TOPICS * deployment.partitions()) as usize;
+    let in_a_row = AtomicU64::new(0);
+    let is_drained = async || {
+        let now = look(http, &urls).await;
+        let drained = now.lag == 0 && now.partitions == partitions && now.answered == urls.len();
+        let row = if drained { in_a_row.load(Ordering::Relaxed) + 1 } else { 0 };
+        in_a_row.store(row, Ordering::Relaxed);
+        row >= 2
+    };
+    deployment.until("the consumers have not folded everything", is_drained).await?;
+    Ok(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
+}

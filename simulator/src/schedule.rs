@@ -1,0 +1,339 @@
+//! Which faults come when: a pure function of the seed and the size of the deployment.
+//!
+//! Kinds are dealt like cards from a shuffled deck, so that each kind comes as often as any other
+//! and a short run has seen them all. Faults on different targets overlap; one target has one at a
+//! time.
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use serde::Serialize;
+
+/// What the schedule is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Decides everything below.
+    pub seed: u64,
+    /// Within which faults begin.
+    pub duration_ms: u64,
+    /// Consumers that are meant to run.
+    pub consumers: usize,
+    /// Brokers.
+    pub kafka_nodes: u32,
+    /// Nodes of the store.
+    pub cassandra_nodes: u32,
+    /// After which a silent consumer loses its partitions.
+    pub session_timeout_ms: u64,
+}
+
+/// The way between Agon and a server, which leads through proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// To the brokers.
+    Log,
+    /// To the nodes of the store.
+    Store,
+}
+
+/// One fault, with what ends it. Nodes count from 1, consumers from 0; `down_ms` and `for_ms` are
+/// how long it stays so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields are described above, once")]
+pub enum Fault {
+    /// SIGKILL, and a new process later.
+    KillConsumer { consumer: usize, down_ms: u64 },
+    /// SIGSTOP for longer than the session timeout, then SIGCONT: a zombie wakes.
+    PauseConsumer { consumer: usize, for_ms: u64 },
+    /// SIGTERM, and a new process later.
+    StopConsumer { consumer: usize, down_ms: u64 },
+    /// One more joins, and leaves in order.
+    AddConsumer { for_ms: u64 },
+    /// One more joins and is killed, several times in a row.
+    Rebalance { times: u32 },
+    /// SIGKILL with requests under way, and a new process later.
+    KillProducer { down_ms: u64 },
+    /// SIGKILL, and a new process later.
+    KillApi { down_ms: u64 },
+    /// SIGKILL, and a start with the same data.
+    KillBroker { node: u32, down_ms: u64 },
+    /// SIGSTOP and SIGCONT.
+    PauseBroker { node: u32, for_ms: u64 },
+    /// SIGKILL, and a start with the same data.
+    KillStore { node: u32, down_ms: u64 },
+    /// SIGSTOP and SIGCONT.
+    PauseStore { node: u32, for_ms: u64 },
+    /// Every connection is cut once.
+    Cut { link: Link },
+    /// Nobody listens.
+    Refuse { link: Link, for_ms: u64 },
+    /// Requests are delivered, replies vanish.
+    ReplyLost { link: Link, for_ms: u64 },
+    /// Every piece waits.
+    Delay { link: Link, delay_ms: u64, for_ms: u64 },
+    /// Connections break after so many bytes, inside a request.
+    CutAfter { link: Link, bytes: u64, for_ms: u64 },
+}
+
+/// What a fault is done to; one at a time has one fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A consumer that is meant to run.
+    Consumer(usize),
+    /// The place of one more consumer.
+    Extra,
+    /// The write side.
+    Producer,
+    /// The read side.
+    Api,
+    /// All brokers: of three, one at a time is down.
+    Brokers,
+    /// All nodes of the store: of three, one at a time is down.
+    Stores,
+    /// The proxies of one way.
+    Link(Link),
+}
+
+/// A fault and when it begins, in milliseconds from the start of the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// The names of all kinds of faults, as the report and the printed schedule have them.
+pub const KINDS: [&str; 16] = [
+    "kill_consumer",
+    "pause_consumer",
+    "stop_consumer",
+    "add_consumer",
+    "rebalance",
+    "kill_producer",
+    "kill_api",
+    "kill_broker",
+    "pause_broker",
+    "kill_store",
+    "pause_store",
+    "cut",
+    "refuse",
+    "reply_lost",
+    "delay",
+    "cut_after",
+];
+
+impl Fault {
+    /// Its kind, one of [`KINDS`].
+    pub fn kind(&self) -> &'static str {
+        let index = match self {
+            Fault::KillConsumer { .. } => 0,
+            Fault::PauseConsumer { .. } => 1,
+            Fault::StopConsumer { .. } => 2,
+            Fault::AddConsumer { .. } => 3,
+            Fault::Rebalance { .. } => 4,
+            Fault::KillProducer { .. } => 5,
+            Fault::KillApi { .. } => 6,
+            Fault::KillBroker { .. } => 7,
+            Fault::PauseBroker { .. } => 8,
+            Fault::KillStore { .. } => 9,
+            Fault::PauseStore { .. } => 10,
+            Fault::Cut { .. } => 11,
+            Fault::Refuse { .. } => 12,
+            Fault::ReplyLost { .. } => 13,
+            Fault::Delay { .. } => 14,
+            Fault::CutAfter { .. } => 15,
+        };
+        KINDS[index]
+    }
+
+    /// What it is done to.
+    pub fn target(&self) -> Target {
+        match *self {
+            Fault::KillConsumer { consumer, .. }
+            | Fault::PauseConsumer { consumer, .. }
+            | Fault::StopConsumer { consumer, .. } => Target::Consumer(consumer),
+            Fault::AddConsumer { .. } | Fault::Rebalance { .. } => Target::Extra,
+            Fault::KillProducer { .. } => Target::Producer,
+            Fault::KillApi { .. } => Target::Api,
+            Fault::KillBroker { .. } | Fault::PauseBroker { .. } => Target::Brokers,
+            Fault::KillStore { .. } | Fault::PauseStore { .. } => Target::Stores,
+            Fault::Cut { link }
+            | Fault::Refuse { link, .. }
+            | Fault::ReplyLost { link, .. }
+            | Fault::Delay { link, .. }
+            | Fault::CutAfter { link, .. } => Target::Link(link),
+        }
+    }
+
+    /// For how long its target is left alone afterwards, its own time included: a killed server
+    /// needs a while to come up, a killed consumer's partitions one session timeout.
+    fn busy_ms(&self) -> u64 {
+        match *self {
+            Fault::KillConsumer { down_ms, .. } | Fault::StopConsumer { down_ms, .. } => {
+                down_ms + 4_000
+            }
+            Fault::KillProducer { down_ms } | Fault::KillApi { down_ms } => down_ms + 4_000,
+            Fault::KillBroker { down_ms, .. } => down_ms + 10_000,
+            Fault::KillStore { down_ms, .. } => down_ms + 20_000,
+            Fault::PauseConsumer { for_ms, .. }
+            | Fault::AddConsumer { for_ms }
+            | Fault::PauseBroker { for_ms, .. }
+            | Fault::PauseStore { for_ms, .. }
+            | Fault::Refuse { for_ms, .. }
+            | Fault::ReplyLost { for_ms, .. }
+            | Fault::Delay { for_ms, .. }
+            | Fault::CutAfter { for_ms, .. } => for_ms + 3_000,
+            Fault::Rebalance { times } => u64::from(times) * 3_000,
+            Fault::Cut { .. } => 1_000,
+        }
+    }
+}
+
+/// The schedule of a plan; the same for the same plan, on every machine.
+pub fn schedule(plan: &Plan) -> Vec<Step> {
+    let mut chance = StdRng::seed_from_u64(plan.seed);
+    let mut free_at: BTreeMap<Target, u64> = BTreeMap::new();
+    let mut deck: Vec<usize> = Vec::new();
+    let mut steps = Vec::new();
+    let mut at_ms = 3_000;
+    loop {
+        if deck.is_empty() {
+            deck = (0..KINDS.len()).collect();
+            deck.shuffle(&mut chance);
+        }
+        let Some(card) = deck.pop() else { return steps };
+        let fault = deal(card, plan, &mut chance);
+        at_ms += chance.random_range(500..4_000);
+        at_ms = at_ms.max(free_at.get(&fault.target()).copied().unwrap_or(0));
+        if at_ms >= plan.duration_ms {
+            return steps;
+        }
+        free_at.insert(fault.target(), at_ms + fault.busy_ms());
+        steps.push(Step { at_ms, fault });
+    }
+}
+
+/// A fault of the kind with this index in [`KINDS`].
+fn deal(card: usize, plan: &Plan, chance: &mut StdRng) -> Fault {
+    // Every draw is made for every card: what one card is does not shift what the next ones are.
+    let consumer = chance.random_range(0..plan.consumers.max(1));
+    let broker = chance.random_range(1..=plan.kafka_nodes.max(1));
+    let store = chance.random_range(1..=plan.cassandra_nodes.max(1));
+    let link = if chance.random_bool(0.5) { Link::Log } else { Link::Store };
+    let down_ms = chance.random_range(500..6_000);
+    let for_ms = chance.random_range(1_000..8_000);
+    let asleep_ms = plan.session_timeout_ms + chance.random_range(1_000..6_000);
+    let delay_ms = chance.random_range(10..300);
+    let bytes = chance.random_range(1..20_000);
+    let times = chance.random_range(2..=4);
+    match card {
+        0 => Fault::KillConsumer { consumer, down_ms },
+        1 => Fault::PauseConsumer { consumer, for_ms: asleep_ms },
+        2 => Fault::StopConsumer { consumer, down_ms },
+        3 => Fault::AddConsumer { for_ms: for_ms + 2_000 },
+        4 => Fault::Rebalance { times },
+        5 => Fault::KillProducer { down_ms },
+        6 => Fault::KillApi { down_ms },
+        7 => Fault::KillBroker { node: broker, down_ms },
+        8 => Fault::PauseBroker { node: broker, for_ms },
+        9 => Fault::KillStore { node: store, down_ms },
+        10 => Fault::PauseStore { node: store, for_ms },
+        11 => Fault::Cut { link },
+        12 => Fault::Refuse { link, for_ms },
+        13 => Fault::ReplyLost { link, for_ms },
+        14 => Fault::Delay { link, delay_ms, for_ms },
+        _ => Fault::CutAfter { link, bytes, for_ms },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        seed: 7,
+        duration_ms: 300_000,
+        consumers: 3,
+        kafka_nodes: 3,
+        cassandra_nodes: 1,
+        session_timeout_ms: 6_000,
+    };
+
+    #[test]
+    fn one_seed_has_one_schedule_and_another_seed_another() {
+        assert_eq!(schedule(&PLAN), schedule(&PLAN));
+        assert_ne!(schedule(&PLAN), schedule(&Plan { seed: 8, ..PLAN }));
+    }
+
+    #[test]
+    fn a_longer_run_begins_like_a_shorter_one() {
+        let (short, long) =
+            (schedule(&PLAN), schedule(&Plan { duration_ms: 2 * PLAN.duration_ms, ..PLAN }));
+        assert!(long.len() > short.len());
+        assert_eq!(short, long[..short.len()]);
+    }
+
+    /// Any machine, any day: a changed schedule makes old seeds say something else.
+    #[test]
+    fn the_first_steps_of_a_seed_stay_what_they_are() {
+        let first: Vec<String> = schedule(&PLAN)
+            .iter()
+            .take(3)
+            .map(|step| serde_json::to_string(step).unwrap_or_default())
+            .collect();
+        let expected = [
+            r#"{"at_ms":6032,"fault":"cut","link":"store"}"#,
+            r#"{"at_ms":8286,"fault":"kill_api","down_ms":2245}"#,
+            r#"{"at_ms":11933,"fault":"pause_broker","node":2,"for_ms":3526}"#,
+        ];
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn every_kind_comes_and_nearly_as_often_as_any_other() {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for step in schedule(&Plan { duration_ms: 3_600_000, ..PLAN }) {
+            *counts.entry(step.fault.kind()).or_default() += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(KINDS));
+        let (least, most) = (counts.values().min(), counts.values().max());
+        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{counts:?}");
+    }
+
+    #[test]
+    fn steps_are_in_order_and_one_target_has_one_fault_at_a_time() {
+        for seed in 0..50 {
+            let steps = schedule(&Plan { seed, ..PLAN });
+            assert!(steps.is_sorted_by_key(|step| step.at_ms));
+            let mut free_at: BTreeMap<Target, u64> = BTreeMap::new();
+            for step in steps {
+                let free = free_at.entry(step.fault.target()).or_default();
+                assert!(*free <= step.at_ms, "seed {seed}: {step:?}");
+                *free = step.at_ms + step.fault.busy_ms();
+            }
+        }
+    }
+
+    #[test]
+    fn a_sleeper_sleeps_longer_than_its_session_and_nodes_exist() {
+        for seed in 0..50 {
+            for step in schedule(&Plan { seed, ..PLAN }) {
+                match step.fault {
+                    Fault::PauseConsumer { for_ms, consumer } => {
+                        assert!(for_ms > PLAN.session_timeout_ms && consumer < PLAN.consumers);
+                    }
+                    Fault::KillBroker { node, .. } => assert!((1..=3).contains(&node)),
+                    Fault::KillStore { node, .. } => assert_eq!(node, 1),
+                    _ => {}
+                }
+            }
+        }
+    }
+}

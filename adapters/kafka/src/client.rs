@@ -19,6 +19,8 @@ const CHANGES: &str = "agon.changes.v1";
 const CLIENT_ID: &str = "agon";
 /// How long a request may stay unanswered before its connection is given up.
 const SOCKET_TIMEOUT_MS: u32 = 10_000;
+/// What the library calls requests without an answer in its log.
+const TIMED_OUT: &str = "REQTMOUT";
 /// How long a client waits at most before it tries again to connect.
 const RECONNECT_BACKOFF_MAX_MS: u32 = 1_000;
 
@@ -108,9 +110,14 @@ impl Words {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What went wrong: the last word of the client, which names host and cause, else the error.
+    /// The last thing that went wrong since a broker answered, which names host and cause.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.heard().trouble.clone()
+    }
+
+    /// What went wrong: the last word of the client, else the error.
     pub(crate) fn why(&self, error: &KafkaError) -> String {
-        self.heard().trouble.clone().unwrap_or_else(|| plain(error))
+        self.trouble().unwrap_or_else(|| plain(error))
     }
 
     /// The client said that no broker is reachable, and nothing was heard from one since.
@@ -128,6 +135,10 @@ impl Words {
 impl ClientContext for Words {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            // Whoever asked hears of it, and asks again.
+            _ if facility == TIMED_OUT => {
+                tracing::debug!(target: "rdkafka", facility, "{message}");
+            }
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -141,7 +152,8 @@ impl ClientContext for Words {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "rdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+        // Most of these are logged as well, with more words.
+        tracing::debug!(target: "rdkafka", code = ?error.rdkafka_error_code(), "{reason}");
         let mut heard = self.heard();
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             // Its words only count brokers; the error before it named host and cause.

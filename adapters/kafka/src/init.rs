@@ -127,18 +127,14 @@ fn refuse_differences(cluster: &Cluster, rules: &[Rule], seen: &Survey) -> Resul
 
 fn make(cluster: &Cluster, missing: &[&Rule], nodes: usize) -> Result<(), OpenError> {
     let default = u16::try_from(nodes.clamp(1, REPLICATION_DEFAULT)).unwrap_or(1);
-    let settings: Vec<(&Rule, u16, Vec<(&str, String)>)> = missing
+    let copies = |rule: &Rule| rule.replication.unwrap_or(default);
+    let settings: Vec<_> = missing.iter().map(|rule| rule.settings(copies(rule))).collect();
+    let new: Vec<NewTopic<'_>> = missing
         .iter()
-        .map(|rule| {
-            let replication = rule.replication.unwrap_or(default);
-            (*rule, replication, rule.settings(replication))
-        })
-        .collect();
-    let new: Vec<NewTopic<'_>> = settings
-        .iter()
-        .map(|(rule, replication, settings)| {
+        .zip(&settings)
+        .map(|(rule, settings)| {
             let partitions = i32::try_from(rule.partitions).unwrap_or(i32::MAX);
-            let copies = TopicReplication::Fixed((*replication).into());
+            let copies = TopicReplication::Fixed(copies(rule).into());
             let topic = NewTopic::new(&rule.name, partitions, copies);
             settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
         })

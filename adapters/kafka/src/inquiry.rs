@@ -1,6 +1,7 @@
 //! A client that only asks: which topics there are, where partitions begin and end, which cluster
 //! this is. Its calls block, each for the settings' timeout at most.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use agon_ports::{Assignment, PortError};
@@ -16,6 +17,9 @@ use crate::error::OpenError;
 
 /// How long one try of a call lasts before the client's words are heard.
 const SLICE: Duration = Duration::from_millis(500);
+
+/// How long to wait between two tries.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// Which end of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,7 @@ impl Inquiry {
                     if is_over || !is_of_connection(&error) {
                         return Err(self.failed(&error));
                     }
+                    thread::sleep(BETWEEN);
                 }
             }
         }
@@ -197,8 +202,11 @@ fn is_of_connection(error: &KafkaError) -> bool {
             | Code::AllBrokersDown
             | Code::OperationTimedOut
             | Code::RequestTimedOut
+            | Code::TimedOutQueue
             | Code::LeaderNotAvailable
             | Code::NotLeaderForPartition
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
             | Code::OffsetNotAvailable
             | Code::Resolve
     )

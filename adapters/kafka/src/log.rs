@@ -249,3 +249,39 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(OpenError::Away { address: cluster.address.clone(), reason: error.to_string() })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{InitSettings, init};
+    use crate::survey::{admin, options};
+    use agon_schema::Record;
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[allow(clippy::print_stderr)]
+    async fn a_producer_that_failed_for_good_is_replaced() {
+        let Ok(broker) = std::env::var("AGON_TEST_KAFKA") else {
+            eprintln!("skipped: AGON_TEST_KAFKA is not set; run scripts/servers");
+            return;
+        };
+        let address = format!("kafka://{broker}").parse().unwrap();
+        let topic_prefix = format!("t{}.", Uuid::now_v7().simple());
+        let settings = KafkaSettings { topic_prefix, ..KafkaSettings::default() };
+        let wanted =
+            InitSettings { partitions: 1, replication: None, changes_retention_ms: 60_000 };
+        let made = init(&address, &settings, wanted).await.unwrap().made;
+        let log = KafkaLog::open(&address, settings).await.unwrap();
+        let target = TopicPartition { topic: Topic::Matches, partition: 0 };
+        let record = Record { key: vec![], headers: vec![], value: vec![1], appended_at_ms: 0 };
+        for offset in 0..3 {
+            let append = Append { target, record: record.clone() };
+            let positions = log.append(vec![append]).await.unwrap();
+            assert_eq!(positions, [Position { source: target, offset }]);
+            log.inner.appender.fail_for_good();
+            assert!(log.inner.appender.fatal().is_some(), "the producer failed for good");
+        }
+        let names: Vec<&str> = made.iter().map(String::as_str).collect();
+        let cluster = log.cluster().clone();
+        admin(&cluster).unwrap().delete_topics(&names, &options(&cluster)).await.unwrap();
+    }
+}

@@ -153,7 +153,8 @@ impl Appender {
         match code {
             Code::MessageTimedOut => {
                 let waited_ms = self.cluster.settings.append_timeout_ms;
-                let why = self.live().words.why(error);
+                let why = self.live().words.trouble();
+                let why = why.unwrap_or_else(|| "the brokers do not answer".to_owned());
                 let reason = format!("no acknowledgement within {waited_ms} ms: {why}");
                 PortError::later(attempted, reason)
             }
@@ -201,8 +202,8 @@ fn config(cluster: &Cluster) -> ClientConfig {
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // A record that timed out may be missing before later ones: its caller was told.
-        .set("enable.gapless.guarantee", "false")
+        // `enable.gapless.guarantee` stays off, its default: a record that timed out may be
+        // missing before later ones, since its caller was told.
         .set("message.timeout.ms", timeout_ms.to_string())
         .set("request.timeout.ms", timeout_ms.to_string())
         .set("linger.ms", linger_ms.to_string())
@@ -239,4 +240,20 @@ fn start(cluster: &Cluster, inquiry: &Arc<Inquiry>) -> Result<Live, OpenError> {
         reason: error.to_string(),
     })?;
     Ok(Live { producer, words, is_over, turn: Mutex::new(()) })
+}
+
+#[cfg(test)]
+impl Appender {
+    /// Makes the library believe that its producer failed for good, as a broker can.
+    #[allow(unsafe_code)]
+    pub(crate) fn fail_for_good(&self) {
+        use rdkafka::bindings as native;
+        let live = Arc::clone(&*self.live());
+        let code = native::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        // SAFETY: the producer lives in `live`; the reason is a C string.
+        unsafe {
+            let handle = live.producer.client().native_ptr();
+            native::rd_kafka_test_fatal_error(handle, code, c"as a test says".as_ptr());
+        }
+    }
 }

@@ -6,13 +6,13 @@
 //! ```
 //! The thread owns the consumer, so making and dropping it never blocks the runtime.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use agon_ports::{Assignment, LogReader, LogRecord, PortError, ReadLimits, Retry};
-use agon_schema::{LogId, TopicPartition};
+use agon_schema::{LogId, Topic, TopicPartition};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
@@ -32,8 +32,10 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 const TURN_MS: i32 = 100;
 /// How long the thread waits for room before it looks after other things.
 const ROOM_TURN: Duration = Duration::from_millis(20);
-/// How long the brokers get to show that they are back.
-const PROBE: Duration = Duration::from_millis(1_000);
+/// After so long without a record the brokers are asked whether they are there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long the brokers get to show that they are there.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// What a reader reads from.
 pub(crate) struct Source {
@@ -100,7 +102,8 @@ impl KafkaReader {
         let words = Words::default();
         let fetching = {
             let attempted = attempted.clone();
-            Fetching { source, words, to_reader, is_away, attempted, in_doubt: false }
+            let heard_at = Instant::now();
+            Fetching { source, words, to_reader, is_away, attempted, heard_at, in_doubt: false }
         };
         let thread = thread::Builder::new().name("kafka-fetch".to_owned());
         let thread = thread.spawn(move || fetching.run(&from));
@@ -188,6 +191,8 @@ struct Fetching {
     to_reader: mpsc::Sender<Batch>,
     is_away: watch::Sender<Option<String>>,
     attempted: String,
+    /// When the brokers last showed that they are there.
+    heard_at: Instant,
     /// A topic was missing: what comes now may be of another one of that name.
     in_doubt: bool,
 }
@@ -248,7 +253,6 @@ impl Fetching {
         });
         if !batch.is_empty() {
             batches.push(batch);
-            self.reachable();
             self.settle_doubt(&fetcher.consumer)?;
         }
         for batch in batches {
@@ -257,29 +261,36 @@ impl Fetching {
         for trouble in troubles {
             self.judge(trouble, &fetcher.consumer)?;
         }
-        if self.words.away().is_some() {
+        if self.words.away().is_some() || self.heard_at.elapsed() > SILENCE {
             self.probe(&fetcher.consumer, from);
         }
         Ok(())
     }
 
     /// Records came, so the brokers are there.
-    fn reachable(&self) {
+    fn reachable(&mut self) {
+        self.heard_at = Instant::now();
         self.words.answered();
         self.is_away.send_if_modified(|why| why.take().is_some());
     }
 
-    /// Asks the brokers whether they are there, which says so where nothing comes to be read.
-    fn probe(&self, consumer: &BaseConsumer<Words>, from: &Assignment) {
-        let Some(source) = from.keys().next() else { return };
-        let name = self.source.cluster.topic_name(source.topic);
-        match consumer.fetch_metadata(Some(&name), PROBE) {
-            Ok(_) => self.reachable(),
-            Err(error) => {
-                let why = self.words.why(&error);
-                self.is_away.send_replace(Some(why));
-            }
+    /// Asks the brokers whether they and the topics are there, where nothing comes to be read.
+    fn probe(&mut self, consumer: &BaseConsumer<Words>, from: &Assignment) {
+        let topics: BTreeSet<Topic> = from.keys().map(|source| source.topic).collect();
+        for topic in topics {
+            let name = self.source.cluster.topic_name(topic);
+            let why = match consumer.fetch_metadata(Some(&name), PROBE) {
+                Ok(told) if told.topics().iter().all(|topic| topic.error().is_none()) => continue,
+                Ok(_) => {
+                    self.in_doubt = true;
+                    format!("there is no topic {name}")
+                }
+                Err(error) => self.words.why(&error),
+            };
+            self.is_away.send_replace(Some(why));
+            return;
         }
+        self.reachable();
     }
 
     /// Waits until there is room; hears the client meanwhile.

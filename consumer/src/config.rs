@@ -24,6 +24,13 @@ pub struct ConsumerConfig {
     /// Identities that the filter of one cell covers; a cell with more looks each up in the
     /// store. Default: 50,000,000 (about 90 MB).
     pub filter_items_max: usize,
+    /// Rows a page when a cell is loaded. Of a cell with more rows of a kind beside it the filter is
+    /// read while events are folded, and each identity is looked up until it is there.
+    /// Default: 4,096.
+    pub load_rows_max: usize,
+    /// Flushes of different partitions that a worker sends at a time. Default: 1, which suits a
+    /// store that writes one after the other anyway.
+    pub flushes_max: usize,
     /// Longest pause before a failed flush or read is tried again. Default: 5,000 ms.
     pub retry_max_ms: u64,
     /// How often lag is measured. Default: 1,000 ms.
@@ -51,6 +58,8 @@ impl Default for ConsumerConfig {
             idle_wait_ms: 500,
             slots_max: 4_000_000,
             filter_items_max: 50_000_000,
+            load_rows_max: 4_096,
+            flushes_max: 1,
             retry_max_ms: 5_000,
             lag_interval_ms: 1_000,
             heartbeat_interval_ms: 1_000,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use agon_ports::{PortError, ProjectionStore, Retry};
 use agon_projections::Flush;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::step::Sending;
@@ -39,12 +40,18 @@ pub(crate) struct Flusher {
     store: Arc<dyn ProjectionStore>,
     state: State,
     attempts: u32,
+    flushes_max: usize,
     retry_max: Duration,
 }
 
 impl Flusher {
-    pub(crate) fn new(store: Arc<dyn ProjectionStore>, retry_max: Duration) -> Flusher {
-        Flusher { store, state: State::Idle, attempts: 0, retry_max }
+    /// Sends to this store, so many flushes of a set at a time.
+    pub(crate) fn new(
+        store: Arc<dyn ProjectionStore>,
+        flushes_max: usize,
+        retry_max: Duration,
+    ) -> Flusher {
+        Flusher { store, state: State::Idle, attempts: 0, flushes_max, retry_max }
     }
 
     pub(crate) fn sending(&self, now: Instant) -> Sending {
@@ -62,16 +69,17 @@ impl Flusher {
     /// Sends a set. A flush that the store has applied before is a no-op there.
     pub(crate) fn send(&mut self, set: Set) {
         let store = Arc::clone(&self.store);
-        let flushes = Arc::clone(&set);
-        let sent = tokio::spawn(async move {
-            let mut took = Vec::with_capacity(flushes.len());
-            for flush in flushes.iter() {
+        let flushes: Vec<_> = set.iter().map(Arc::clone).collect();
+        let send_one = move |flush| {
+            let store = Arc::clone(&store);
+            async move {
                 let sent_at = Instant::now();
-                store.flush(Arc::clone(flush)).await?;
-                took.push(sent_at.elapsed());
+                store.flush(flush).await.map(|()| sent_at.elapsed())
             }
-            Ok(took)
-        });
+        };
+        // The first failure ends the rest: the set is sent again as a whole.
+        let sent = stream::iter(flushes).map(send_one).buffered(self.flushes_max.max(1));
+        let sent = tokio::spawn(sent.try_collect());
         self.state = State::UnderWay { set, sent: AbortOnDropHandle::new(sent) };
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Live {
     in_flight: Overlay,
     /// Whether a record came to it since the last flush.
     pub(crate) is_visited: bool,
+    /// Which load of the partition brought it.
+    pub(crate) load: u64,
     /// What it weighed when it was last asked.
     weighed: usize,
 }
@@ -67,8 +69,14 @@ impl Live {
             dirty: Overlay::default(),
             in_flight: Overlay::default(),
             is_visited: false,
+            load: 0,
             weighed: 0,
         }
+    }
+
+    /// Takes in the filter over what was stored when it was loaded.
+    pub(crate) fn warm(&mut self, before: Seen) {
+        self.seen.warm(before);
     }
 
     /// Whether this row may be in the store and is nowhere in memory.

@@ -15,10 +15,11 @@ use crate::flusher::pause;
 use crate::overlay::Found;
 use crate::partition::{PartitionFold, found};
 use crate::seen::Seen;
+use crate::warming::Warming;
 use crate::worker::Shared;
 
-/// Rows a page when a cell is loaded.
-const PAGE_ROWS: usize = 4_096;
+/// The tables whose rows events may ask for.
+const ASKED: [Table; 3] = [Table::FirstSeen, Table::Users, Table::Submissions];
 
 /// How often a cell that moves under the reader is read, until it is clear that somebody else
 /// writes it for good.
@@ -27,14 +28,23 @@ const LOADS_MAX: usize = 20;
 /// Loads what a batch needs. `None` when told to stop before the store answered.
 pub(crate) async fn prepare(
     shared: &Shared,
+    warming: &mut Warming,
     fold: &mut PartitionFold,
     batch: &[Decoded],
 ) -> Result<Option<Found>, Stopped> {
     for key in fold.missing_cells(batch) {
-        let Some((own, seen)) = load(shared, &key).await? else {
-            return Ok(None);
-        };
-        fold.load(key, own, seen);
+        let Some(own) = load_own(shared, &key).await? else { return Ok(None) };
+        let Some(filter) = small_filter(shared, &key).await? else { return Ok(None) };
+        match filter {
+            Filter::Whole(seen) => {
+                fold.load(key, own, seen);
+            }
+            Filter::Large => {
+                let seen = Seen::warming(shared.config.filter_items_max);
+                let load = fold.load(key.clone(), own, seen);
+                warming.begin(shared, fold.source(), key, load);
+            }
+        }
         point(&shared.config, "load.after_cell");
     }
     let keys: Vec<RowKey> = fold.missing_rows(batch).into_iter().collect();
@@ -57,22 +67,55 @@ fn overtaken(attempted: String) -> Stopped {
     Stopped::Overtaken(PortError::never(attempted, reason))
 }
 
-/// A cell's own rows, and the filter over those that events ask for. The rows beside a cell are in
-/// the store before the cell is, so they are read after it.
-async fn load(shared: &Shared, key: &CellKey) -> Result<Option<(Vec<Row>, Seen)>, Stopped> {
-    let Some(own) = load_own(shared, key).await? else { return Ok(None) };
+/// The filter over the rows of a cell that events ask for.
+enum Filter {
+    Whole(Seen),
+    /// It takes more than a page of a table: events need not wait for it.
+    Large,
+}
+
+/// The filter of a cell whose rows are few. The rows beside a cell are in the store before the cell
+/// is, so they are read after it.
+async fn small_filter(shared: &Shared, key: &CellKey) -> Result<Option<Filter>, Stopped> {
     let mut seen = Seen::new(shared.config.filter_items_max);
-    for table in [Table::FirstSeen, Table::Users, Table::Submissions] {
+    for table in ASKED {
+        let mut rows = 0;
+        let first = pages(shared, table, key, |page| {
+            page.iter().for_each(|row| seen.insert(&row.key));
+            rows = page.len();
+            false
+        });
+        if first.await?.is_none() {
+            return Ok(None);
+        }
+        // A filter that has let go of everything needs to hear no more.
+        if seen.is_cold() {
+            break;
+        }
+        if rows >= page_rows(shared) {
+            return Ok(Some(Filter::Large));
+        }
+    }
+    Ok(Some(Filter::Whole(seen)))
+}
+
+/// The filter of any cell. `None` when told to stop before the store answered.
+pub(crate) async fn read_filter(shared: &Shared, key: &CellKey) -> Result<Option<Seen>, Stopped> {
+    let mut seen = Seen::new(shared.config.filter_items_max);
+    for table in ASKED {
         let all = pages(shared, table, key, |page| {
             page.iter().for_each(|row| seen.insert(&row.key));
-            // A filter that has let go of everything needs to hear no more.
             !seen.is_cold()
         });
         if all.await?.is_none() {
             return Ok(None);
         }
     }
-    Ok(Some((own, seen)))
+    Ok(Some(seen))
+}
+
+fn page_rows(shared: &Shared) -> usize {
+    shared.config.load_rows_max.max(1)
 }
 
 /// A cell's own rows as they stood together: read again when the cell moved meanwhile, since
@@ -133,12 +176,14 @@ async fn pages(
             prefix: Prefix::Cell(table, key.clone()),
             after: after.take(),
             order: Order::Rising,
-            limit: PAGE_ROWS,
+            limit: page_rows(shared),
         };
         let Some(page) = patiently(shared, || shared.store.scan(scan.clone())).await? else {
             return Ok(None);
         };
-        let is_last = page.len() < PAGE_ROWS;
+        // A store that answers at once must not keep others from their turn on this thread.
+        tokio::task::yield_now().await;
+        let is_last = page.len() < page_rows(shared);
         after = page.last().map(|row| row.key.clone());
         if !take(page) || is_last {
             return Ok(Some(()));

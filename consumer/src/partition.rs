@@ -45,6 +45,7 @@ pub struct PartitionFold {
     visited: Vec<CellKey>,
     in_flight: Vec<CellKey>,
     weight: usize,
+    loads: u64,
     /// Dead letters and refusals. The same bytes refused again move their mark.
     dead: BTreeMap<RowKey, Value>,
     dirty_rows: usize,
@@ -71,10 +72,16 @@ impl PartitionFold {
             visited: Vec::new(),
             in_flight: Vec::new(),
             weight: 0,
+            loads: 0,
             dead: BTreeMap::new(),
             dirty_rows: 0,
             dirty_records: 0,
         }
+    }
+
+    /// Which partition it is.
+    pub fn source(&self) -> TopicPartition {
+        self.source
     }
 
     /// How far it is folded in memory.
@@ -110,11 +117,24 @@ impl PartitionFold {
     }
 
     /// Takes in a cell as the store has it: its own rows, and a filter that holds the keys of its
-    /// first-seen, user and submission rows.
-    pub fn load(&mut self, key: CellKey, own: Vec<Row>, seen: Seen) {
+    /// first-seen, user and submission rows, or one that waits for them. Answers the number of this
+    /// load.
+    pub fn load(&mut self, key: CellKey, own: Vec<Row>, seen: Seen) -> u64 {
         let mut live = Live::new(Cell::from_rows(key.clone(), own), seen);
+        self.loads += 1;
+        live.load = self.loads;
         self.weight += live.weigh().0;
         self.cells.insert(key, live);
+        self.loads
+    }
+
+    /// Takes in the filter that the load of this number waits for, if the cell is still that one.
+    pub fn warm(&mut self, key: &CellKey, load: u64, before: Seen) {
+        if let Some(live) = self.cells.get_mut(key).filter(|live| live.load == load) {
+            live.warm(before);
+            let (now, weighed) = live.weigh();
+            self.weight = self.weight - weighed + now;
+        }
     }
 
     /// The rows that the store must be asked for before these records are folded.

@@ -16,20 +16,58 @@ const FIRST_ITEMS: usize = 4_096;
 pub struct Seen {
     filters: Vec<BloomFilter>,
     items_in_last: usize,
+    /// How many items the last filter is made for.
+    last_items_max: usize,
     items: usize,
     items_max: usize,
     is_cold: bool,
+    /// Whether it knows only what was inserted, and the rest is still being read.
+    is_warming: bool,
 }
 
 impl Seen {
     /// A filter of nothing, for at most `items_max` items.
     pub fn new(items_max: usize) -> Seen {
-        Seen { filters: Vec::new(), items_in_last: 0, items: 0, items_max, is_cold: false }
+        Seen {
+            filters: Vec::new(),
+            items_in_last: 0,
+            last_items_max: 0,
+            items: 0,
+            items_max,
+            is_cold: false,
+            is_warming: false,
+        }
+    }
+
+    /// A filter that says "maybe" to all until [`Seen::warm`] brings what there was before.
+    pub fn warming(items_max: usize) -> Seen {
+        Seen { is_warming: true, ..Seen::new(items_max) }
+    }
+
+    /// Takes in a filter over all that there was before this one began.
+    pub fn warm(&mut self, before: Seen) {
+        self.is_warming = false;
+        self.items += before.items;
+        if self.is_cold || before.is_cold || self.items > self.items_max {
+            self.cool();
+            return;
+        }
+        if !before.filters.is_empty() {
+            self.filters.extend(before.filters);
+            (self.items_in_last, self.last_items_max) =
+                (before.items_in_last, before.last_items_max);
+        }
+    }
+
+    /// Lets go of everything.
+    fn cool(&mut self) {
+        self.is_cold = true;
+        self.filters = Vec::new();
     }
 
     /// `false` only for the key of a row that was never inserted.
     pub fn may_contain(&self, key: &RowKey) -> bool {
-        self.is_cold || hash(key).is_some_and(|hash| self.may_contain_hash(hash))
+        self.is_cold || self.is_warming || hash(key).is_some_and(|hash| self.may_contain_hash(hash))
     }
 
     /// Remembers the key of a row, if it is one that an event may ask for. Beyond the limit the
@@ -63,16 +101,14 @@ impl Seen {
             return;
         }
         if self.items >= self.items_max {
-            self.is_cold = true;
-            self.filters = Vec::new();
+            self.cool();
             return;
         }
-        let capacity = FIRST_ITEMS << self.filters.len().saturating_sub(1).min(20);
-        if self.filters.is_empty() || self.items_in_last >= capacity {
-            let capacity = FIRST_ITEMS << self.filters.len().min(20);
+        if self.items_in_last >= self.last_items_max {
+            let items_max = FIRST_ITEMS << self.filters.len().min(20);
             let builder = BloomFilter::with_false_pos(FALSE_POSITIVES);
-            self.filters.push(builder.expected_items(capacity));
-            self.items_in_last = 0;
+            self.filters.push(builder.expected_items(items_max));
+            (self.items_in_last, self.last_items_max) = (0, items_max);
         }
         if let Some(last) = self.filters.last_mut() {
             last.insert_hash(hash);
@@ -150,6 +186,35 @@ mod tests {
         }
         assert!(seen.may_contain(&identity(999)));
         assert_eq!((seen.is_cold(), seen.size_bytes()), (true, 0));
+    }
+
+    #[test]
+    fn what_is_read_later_joins_what_was_inserted_meanwhile() {
+        let (mut seen, mut before) = (Seen::warming(1_000_000), Seen::new(1_000_000));
+        for number in 0..10_000 {
+            before.insert(&identity(number));
+            seen.insert(&identity(number + 10_000));
+        }
+        assert!(seen.may_contain(&identity(0)) && seen.may_contain(&identity(99_999)));
+        seen.warm(before);
+        for number in 20_000..30_000 {
+            seen.insert(&identity(number));
+        }
+        assert!((0..30_000).all(|number| seen.may_contain(&identity(number))));
+        let claimed = (30_000..50_000).filter(|number| seen.may_contain(&identity(*number)));
+        let claimed = claimed.count();
+        assert!(claimed < 400, "{claimed} of 20,000 claimed in vain");
+    }
+
+    #[test]
+    fn too_much_in_both_together_is_too_much() {
+        let (mut seen, mut before) = (Seen::warming(10), Seen::new(10));
+        for number in 0..6 {
+            before.insert(&identity(number));
+            seen.insert(&identity(number + 10));
+        }
+        seen.warm(before);
+        assert!(seen.is_cold() && seen.may_contain(&identity(999)));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, Tally};
 use crate::partition::PartitionFold;
 use crate::resume::Resumed;
 use crate::step::{Look, Step, next_step};
+use crate::warming::{Warmed, Warming};
 
 /// How far every partition is stored, and when its newest stored record was appended.
 pub(crate) type Positions = BTreeMap<TopicPartition, Stored>;
@@ -55,6 +56,7 @@ pub(crate) struct Worker {
     folds: BTreeMap<TopicPartition, PartitionFold>,
     reader: Box<dyn LogReader>,
     flusher: Flusher,
+    warming: Warming,
     dirty_since: Option<Instant>,
     dirty_bytes: usize,
     read_again_at: Option<Instant>,
@@ -65,7 +67,8 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(shared: Shared, share: Vec<Resumed>, reader: Box<dyn LogReader>) -> Worker {
         let retry_max = Duration::from_millis(shared.config.retry_max_ms);
-        let flusher = Flusher::new(Arc::clone(&shared.store), retry_max);
+        let flushes_max = shared.config.flushes_max;
+        let flusher = Flusher::new(Arc::clone(&shared.store), flushes_max, retry_max);
         let filter_items_max = shared.config.filter_items_max;
         let fold = |resumed: Resumed| {
             let Resumed { source, stored, .. } = resumed;
@@ -81,6 +84,7 @@ impl Worker {
             folds,
             reader,
             flusher,
+            warming: Warming::new(),
             dirty_since: None,
             dirty_bytes: 0,
             read_again_at: None,
@@ -93,6 +97,7 @@ impl Worker {
     pub(crate) async fn run(mut self) -> Result<(), Stopped> {
         let stop = self.shared.stop.clone();
         loop {
+            self.warm();
             match next_step(&self.look(), &self.shared.config) {
                 Step::Read { wait_ms } => {
                     let limits = ReadLimits {
@@ -128,6 +133,15 @@ impl Worker {
                     }
                 }
                 Step::Stop => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes in the filters that were read meanwhile.
+    fn warm(&mut self) {
+        while let Some(Warmed { source, cell, load, seen }) = self.warming.next() {
+            if let Some(fold) = self.folds.get_mut(&source) {
+                fold.warm(&cell, load, seen);
             }
         }
     }
@@ -179,7 +193,7 @@ impl Worker {
         }
         for (source, batch) in batches {
             let Some(fold) = self.folds.get_mut(&source) else { continue };
-            let Some(found) = prepare(&self.shared, fold, &batch).await? else {
+            let Some(found) = prepare(&self.shared, &mut self.warming, fold, &batch).await? else {
                 return Ok(());
             };
             self.dirty_since.get_or_insert_with(Instant::now);

@@ -48,7 +48,9 @@ impl Walk {
         let config = ConsumerConfig {
             workers: 1 + self.chance.below(3) as usize,
             slots_max: self.chance.below(2) as usize * 1_000,
-            filter_items_max: 30,
+            filter_items_max: 30 + self.chance.below(2) as usize * 1_000,
+            load_rows_max: 20 + self.chance.below(100) as usize,
+            flushes_max: 1 + self.chance.below(4) as usize,
             ..tiny()
         };
         let member = Member::start(&self.world, &self.group, config, Arc::clone(&self.store));

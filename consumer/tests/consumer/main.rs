@@ -8,6 +8,7 @@ mod cells;
 mod crashes;
 mod events;
 mod group;
+mod loading;
 mod member;
 mod metrics;
 #[cfg(feature = "controls")]

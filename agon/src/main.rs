@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
+mod faults;
 mod node;
 mod ops;
 mod output;

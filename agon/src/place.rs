@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agon_api::LogIdentity;
-use agon_kafka::KafkaSettings;
 use agon_ports::{ControlStore, EventLog, ProjectionStore, StoreInspector};
 
 use crate::cli;
@@ -34,7 +33,7 @@ impl Opened {
         }
         let wait = place.wait.wait;
         let log = match &place.log {
-            Some(address) => Some(servers::log(address, &KafkaSettings::default(), wait).await?),
+            Some(address) => Some(servers::log(address, &place.topics.settings(), wait).await?),
             None => None,
         };
         let (store, facts) = match (&place.store, &log) {

@@ -76,7 +76,12 @@ pub async fn store(
     log: LogFacts,
     wait: Duration,
 ) -> Result<Arc<ScyllaStore>, Exit> {
-    let open = || ScyllaStore::open(address, log, StoreSettings::default());
+    let settings = || StoreSettings {
+        #[cfg(feature = "faults")]
+        crash_point: crate::faults::store_hook(),
+        ..StoreSettings::default()
+    };
+    let open = || ScyllaStore::open(address, log, settings());
     patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
 }
 
@@ -115,6 +120,8 @@ pub fn consumer_config(fold: &cli::FoldLimits) -> ConsumerConfig {
         flush_rows_max: fold.flush_rows_max.unwrap_or(usual.flush_rows_max),
         flush_bytes_max: fold.flush_bytes_max.unwrap_or(usual.flush_bytes_max),
         flush_interval_ms: fold.flush_interval_ms,
+        #[cfg(feature = "faults")]
+        crash: crate::faults::consumer_hook(),
         ..usual
     }
 }
@@ -134,7 +141,7 @@ impl Connected {
     /// # Errors
     /// When one is away for longer than `--wait`, or not what `agon init` makes.
     pub async fn open(servers: &cli::Servers) -> Result<Connected, Exit> {
-        Connected::open_with(servers, KafkaSettings::default()).await
+        Connected::open_with(servers, servers.topics.settings()).await
     }
 
     /// As [`Connected::open`], with other settings of the log.

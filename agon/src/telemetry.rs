@@ -7,12 +7,16 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Common, LogFormat};
 use crate::exit::Exit;
 
+/// What the clients of servers say of every connection is of use to those who ask for it: a filter
+/// that names them comes later and wins.
+const QUIET: &str = "scylla=warn";
+
 /// Starts logging.
 ///
 /// # Errors
 /// A filter that cannot be read.
 pub fn start(common: &Common) -> Result<(), Exit> {
-    let filter = EnvFilter::try_new(&common.log_level).map_err(|error| {
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", common.log_level)).map_err(|error| {
         Exit::Usage(format!("--log-level {:?}: {error}; try info or debug", common.log_level))
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

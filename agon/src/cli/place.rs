@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agon_kafka::KafkaAddress;
+use agon_kafka::{KafkaAddress, KafkaSettings};
 use agon_scylla::CqlAddress;
 use clap::Args;
 
@@ -23,6 +23,21 @@ pub struct Wait {
     pub wait: Duration,
 }
 
+/// How topics and groups are called.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Topics {
+    /// Stands before the names of topics and groups, where several deployments share brokers.
+    #[arg(long, env = "AGON_TOPIC_PREFIX", default_value = "", value_name = "TEXT")]
+    pub topic_prefix: String,
+}
+
+impl Topics {
+    /// The settings of a log whose topics are called so.
+    pub fn settings(&self) -> KafkaSettings {
+        KafkaSettings { topic_prefix: self.topic_prefix.clone(), ..KafkaSettings::default() }
+    }
+}
+
 /// A directory, or servers instead.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
@@ -34,6 +49,8 @@ pub struct Place {
     /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
     #[arg(long, env = "AGON_STORE", value_name = "URL", conflicts_with = "data")]
     pub store: Option<CqlAddress>,
+    #[command(flatten)]
+    pub topics: Topics,
     #[command(flatten)]
     pub wait: Wait,
 }
@@ -47,6 +64,8 @@ pub struct Servers {
     /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
     #[arg(long, env = "AGON_STORE", value_name = "URL")]
     pub store: CqlAddress,
+    #[command(flatten)]
+    pub topics: Topics,
     #[command(flatten)]
     pub wait: Wait,
 }

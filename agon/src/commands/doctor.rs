@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use agon_kafka::KafkaSettings;
 use agon_ports::EventLog;
 
 use crate::cli::{Doctor, Place};
@@ -60,7 +59,7 @@ async fn of_servers(place: &Place) -> Vec<(&'static str, Finding)> {
     let mut checks = Vec::new();
     let mut facts = None;
     if let Some(address) = &place.log {
-        let log = servers::log(address, &KafkaSettings::default(), Duration::ZERO).await;
+        let log = servers::log(address, &place.topics.settings(), Duration::ZERO).await;
         checks.push((
             "log",
             match &log {

@@ -90,8 +90,9 @@ async fn into_log(
     address: &KafkaAddress,
     into: &Into,
 ) -> Result<ImportReport, Exit> {
-    let settings = KafkaSettings { linger_ms: IMPORT_LINGER_MS, ..KafkaSettings::default() };
-    let log = servers::log(address, &settings, into.source.place.wait.wait).await?;
+    let place = &into.source.place;
+    let settings = KafkaSettings { linger_ms: IMPORT_LINGER_MS, ..place.topics.settings() };
+    let log = servers::log(address, &settings, place.wait.wait).await?;
     let log: Arc<dyn EventLog> = log;
     let bar = Bar::new("looking for definitions in the log", 0);
     let on_searched = move |searched: Searched| {

@@ -1,6 +1,5 @@
 //! `agon init`: makes topics, keyspace and tables where they are absent. Nothing else ever does.
 
-use agon_kafka::KafkaSettings;
 use agon_schema::topic::PARTITIONS_DEFAULT;
 
 use crate::cli;
@@ -20,7 +19,7 @@ pub async fn run(options: cli::Init) -> Result<(), Exit> {
                 .into(),
         ));
     };
-    let settings = KafkaSettings::default();
+    let settings = place.topics.settings();
     let topics = agon_kafka::InitSettings {
         partitions: options.partitions.unwrap_or(PARTITIONS_DEFAULT),
         replication: options.replication,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agon_consumer::Consumer;
 use agon_embedded::store::EmbeddedStore;
-use agon_kafka::{KafkaAddress, KafkaGroup, KafkaSettings};
+use agon_kafka::{KafkaAddress, KafkaGroup};
 use agon_memory::{MemoryFeed, SystemClock};
 use agon_ports::EventLog;
 use agon_scylla::CqlAddress;
@@ -31,7 +31,7 @@ pub async fn run(options: Rebuild) -> Result<(), Exit> {
 /// Folds everything in this process alone, so nobody else may: a consumer that went on would
 /// store what it holds in memory over tables that were just emptied.
 async fn on_servers(log: &KafkaAddress, store: &CqlAddress, options: &Rebuild) -> Result<(), Exit> {
-    let (settings, wait) = (KafkaSettings::default(), options.place.wait.wait);
+    let (settings, wait) = (options.place.topics.settings(), options.place.wait.wait);
     let group = KafkaGroup::new(log.clone(), settings.clone());
     let log = servers::log(log, &settings, wait).await?;
     let members = group.describe_members().await.map_err(Exit::missing)?;

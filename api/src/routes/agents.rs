@@ -161,7 +161,11 @@ pub(crate) async fn history(
     let keys = [RowKey::Head(cell.clone()), RowKey::AgentCell(agent.clone(), cell.clone())];
     let [head, known] = read::rows(&api, keys).await?;
     let head = read::head_of(head).ok_or_else(|| read::unknown_cell(&cell))?;
-    if known.is_none() {
+    let known = known.and_then(|row| match row.value {
+        Value::Since(offset) => Some(offset),
+        _ => None,
+    });
+    if !known.is_some_and(|offset| read::is_shown(offset, Some(head.applied))) {
         return Err(unknown(&agent, &format!(" in {cell}")));
     }
     let before = before.unwrap_or(u64::MAX).min(head.applied.saturating_add(1));

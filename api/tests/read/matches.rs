@@ -141,13 +141,15 @@ async fn rows_above_what_the_cell_applied_are_not_shown() {
     let list = whole("/matches?environment=go").await;
     let of_agent = whole("/matches?environment=go&agent=a").await;
     let history = whole("/api/v1/agents/a/history?environment=go").await;
-    let later = [game("go", "m2", 2, &["a", "b"]), run("tasks", "s1", "r1", Some(1.0))];
+    let later = [game("go", "m2", 2, &["a", "b", "new"]), run("tasks", "s1", "r1", Some(1.0))];
     site.source.store_side_rows(&later).await;
     let answer = site.get("/api/v1/environments/go/matches/m2").await;
     assert_eq!(answer.problem(), (404, "unknown_match".to_owned()));
     assert_eq!(whole("/matches?environment=go").await, list);
     assert_eq!(whole("/matches?environment=go&agent=a").await, of_agent);
     assert_eq!(whole("/api/v1/agents/a/history?environment=go").await, history);
+    let new = site.get("/api/v1/agents/new/history?environment=go").await;
+    assert_eq!(new.problem(), (404, "unknown_agent".to_owned()));
     let torn = site.get("/api/v1/benchmarks/tasks/submissions/s1").await;
     assert_eq!(torn.problem(), (503, "store_unavailable".to_owned()));
 }

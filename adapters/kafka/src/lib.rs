@@ -12,7 +12,7 @@
 //!
 //! **A read.** The offsets asked for are compared with where the partitions begin and end
 //! (`inquiry.rs`), then given inside the assignment of a consumer that belongs to no group: never a
-//! seek, never a committed offset, never a reset. A thread (`reader.rs`) takes what the library
+//! seek, never a committed offset, never a reset. A thread (`fetching.rs`) takes what the library
 //! fetched by batches (`fetch.rs`), makes records of it and fills a bounded queue that
 //! `LogReader::next` empties; when it is full the thread waits and the library stops fetching.
 //! Where nothing comes, the thread asks the brokers whether they are there, and `next` says so.
@@ -31,6 +31,7 @@ mod describe;
 pub mod error;
 pub mod feed;
 mod fetch;
+mod fetching;
 pub mod group;
 pub mod init;
 mod inquiry;

@@ -24,8 +24,8 @@ pub struct ConsumerConfig {
     /// Identities that the filter of one cell covers; a cell with more looks each up in the
     /// store. Default: 50,000,000 (about 90 MB).
     pub filter_items_max: usize,
-    /// Rows a page when a cell is loaded. Of a cell with more rows of a kind beside it the filter is
-    /// read while events are folded, and each identity is looked up until it is there.
+    /// Rows a page when a cell is loaded. Of a cell with more rows of a kind beside it the filter
+    /// is read while events are folded, and each identity is looked up until it is there.
     /// Default: 4,096.
     pub load_rows_max: usize,
     /// Flushes of different partitions that a worker sends at a time. Default: 1, which suits a

@@ -4,8 +4,8 @@
 //! Reading order: [`config`] the limits, [`decoded`] a record and what it says, [`partition`] the
 //! pure state of one partition with `live`, [`seen`] and [`overlay`] behind it, [`step`] the pure
 //! decision of what comes next, `worker` the loop that only carries it out with `load`, `warming`
-//! and `flusher` at its sides, `share` some workers together, which begin by `resume`, `membership` the
-//! life in a group, [`consumer`] all of it.
+//! and `flusher` at its sides, `share` some workers together, which begin by `resume`,
+//! `membership` the life in a group, [`consumer`] all of it.
 
 pub mod config;
 pub mod consumer;

@@ -78,8 +78,8 @@ pub enum OpenError {
         /// The log's.
         expected: u32,
     },
-    /// What was recorded about the keyspace cannot be read.
-    #[error("{address}: the record of the keyspace is damaged: {what}")]
+    /// What was recorded about the keyspace cannot be read, or something of it is gone.
+    #[error("{address}: the keyspace cannot be used: {what}")]
     Damaged {
         /// The store.
         address: CqlAddress,

@@ -80,22 +80,23 @@ pub(crate) async fn check(session: &Session, address: &CqlAddress) -> Result<(),
         let what = if is_there { "has no tables" } else { "does not exist" };
         return Err(not_made(what.to_owned()));
     }
-    for table in tables::ALL {
-        let found = described(columns.iter().filter(|column| column.table == table.name));
-        if found.is_empty() {
-            return Err(not_made(format!("has no table {}", table.name)));
-        }
-        let expected = described(expected(table).iter());
-        if found != expected {
-            let what = format!("table {}.{}", address.keyspace(), table.name);
-            let address = address.clone();
-            return Err(OpenError::Differs { address, what, found, expected });
-        }
+    let missing = compare(address, &columns)?;
+    if missing.contains(&tables::MIGRATIONS.name) {
+        return Err(not_made(format!("has no table {}", tables::MIGRATIONS.name)));
     }
     let done = done(session, address).await?;
-    match MIGRATIONS.iter().find(|migration| !done.contains(&migration.number)) {
-        Some(missing) => Err(not_made(format!("lacks migration {}", missing.number))),
-        None => Ok(()),
+    let open = MIGRATIONS.iter().find(|migration| !done.contains(&migration.number));
+    match (missing.first(), open) {
+        (None, None) => Ok(()),
+        (_, Some(open)) => Err(not_made(format!("lacks migration {}, {}", open.number, open.name))),
+        // An empty one in its place would lack what the progress vouches for.
+        (Some(table), None) => Err(OpenError::Damaged {
+            address: address.clone(),
+            what: format!(
+                "table {table} was made and is gone; drop the keyspace, run `agon init`, and the \
+                 log is folded anew"
+            ),
+        }),
     }
 }
 
@@ -104,10 +105,24 @@ pub(crate) async fn check_existing(
     session: &Session,
     address: &CqlAddress,
 ) -> Result<(), OpenError> {
-    match check(session, address).await {
-        Err(OpenError::NotMade { .. }) | Ok(()) => Ok(()),
-        Err(error) => Err(error),
+    compare(address, &columns(session, address).await?).map(drop)
+}
+
+/// Compares the tables that are there; answers those that are not.
+fn compare(address: &CqlAddress, columns: &[Described]) -> Result<Vec<&'static str>, OpenError> {
+    let mut missing = Vec::new();
+    for table in tables::ALL {
+        let found = described(columns.iter().filter(|column| column.table == table.name));
+        let expected = described(expected(table).iter());
+        if found.is_empty() {
+            missing.push(table.name);
+        } else if found != expected {
+            let what = format!("table {}.{}", address.keyspace(), table.name);
+            let address = address.clone();
+            return Err(OpenError::Differs { address, what, found, expected });
+        }
     }
+    Ok(missing)
 }
 
 /// A column as the system tables describe it.

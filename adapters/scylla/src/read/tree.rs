@@ -210,12 +210,16 @@ impl Reader {
         };
         while rows.len() < page.limit {
             let parts = self.parts_after(prefix, at.as_ref(), page.order).await?;
-            for part in &parts {
+            // Parts of one agent are small, and there are many.
+            let are_small = matches!(prefix, Prefix::Table(Table::AgentCells) | Prefix::Cell(..));
+            for parts in parts.chunks(if are_small { CHILDREN } else { 1 }) {
                 let limit = page.limit - rows.len();
                 if limit == 0 {
                     break;
                 }
-                rows.extend(self.under(part, Page { after: None, limit, ..page }).await?);
+                let page = Page { after: None, limit, ..page };
+                let found = try_join_all(parts.iter().map(|part| self.under(part, page))).await?;
+                rows.extend(found.into_iter().flatten().take(limit));
             }
             let Some(last) = parts.into_iter().next_back() else { break };
             at = Some(last);

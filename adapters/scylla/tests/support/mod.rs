@@ -1,7 +1,10 @@
 //! A keyspace for one test: made when the test starts, dropped when it ends.
+#![allow(dead_code, reason = "each test file is a crate and uses its part")]
 
-use agon_scylla::{CqlAddress, InitReport, InitSettings, LogFacts, ScyllaStore, StoreSettings};
+pub mod fold;
+
 use agon_schema::LogId;
+use agon_scylla::{CqlAddress, InitReport, InitSettings, LogFacts, ScyllaStore, StoreSettings};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use uuid::Uuid;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -22,6 +23,9 @@ use crate::{check, faults};
 const REQUESTS_MAX: usize = 32;
 /// Between two attempts of a request.
 const TRY_AGAIN: Duration = Duration::from_millis(700);
+/// Differences that a report names, and how much of each.
+const EXAMPLES_MAX: usize = 20;
+const EXAMPLE_CHARS_MAX: usize = 400;
 /// Topics whose partitions the consumers share.
 const TOPICS: u32 = 3;
 
@@ -123,7 +127,7 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
         *faults.entry(step.fault.kind()).or_default() += 1;
     }
     let mut examples = verdict.examples;
-    examples.extend(verified["named"].as_array().into_iter().flatten().map(ToString::to_string));
+    examples.extend(named(&verified));
     Ok(Report {
         seed: plan.seed,
         seconds,
@@ -142,6 +146,12 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
         ended_by_themselves: seen.ended_by_themselves.load(Ordering::Relaxed),
         examples,
     })
+}
+
+/// A few of the differences that `agon verify` named, in a line each.
+fn named(verified: &Value) -> impl Iterator<Item = String> {
+    let each = verified["named"].as_array().into_iter().flatten().take(EXAMPLES_MAX);
+    each.map(|difference| difference.to_string().chars().take(EXAMPLE_CHARS_MAX).collect())
 }
 
 /// Carries out every step at its time, overlapping, and heals at the end.

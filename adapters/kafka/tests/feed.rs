@@ -1,6 +1,6 @@
 //! The change feed on a real broker keeps the contract of its port, and what is lost of it never
 //! stays unnoticed.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::sync::Arc;
 use std::time::Duration;

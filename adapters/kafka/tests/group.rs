@@ -1,6 +1,6 @@
 //! The group on a real broker keeps the contract of its port; a process that was stopped for too
 //! long hears that it is lost, and comes back.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -120,6 +120,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     checks.extend(folded_check(&ops));
     checks.extend(share_check(&ops).await);
     checks.extend(boards_check(&ops));
+    checks.extend(feed_check(&ops));
     checks.push(Check::of("running", true, running));
     let ready = checks.iter().all(|check| check.ok || !check.required);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -173,6 +174,16 @@ fn boards_check(ops: &Ops) -> Option<Check> {
     let stale = format!("{} boards wait to be read again", reads.cells_stale);
     let found = if reads.is_ready() { Ok(stale) } else { Err(stale) };
     Some(Check::of("boards", true, found))
+}
+
+/// How old what is shown may be: boards are served on when nobody tells of news.
+fn feed_check(ops: &Ops) -> Option<Check> {
+    let reads = ops.api.as_ref()?.readiness();
+    let silence = format!(
+        "silent for {} ms of at most {}, {} partitions too long",
+        reads.silence_ms, reads.staleness_ms_max, reads.partitions_silent
+    );
+    Some(Check::of("feed", false, if reads.is_fresh() { Ok(silence) } else { Err(silence) }))
 }
 
 #[derive(Serialize)]

@@ -48,10 +48,14 @@ impl Opened {
             (None, Some(log)) => (None, servers::facts(log)),
             (None, None) => unreachable!("one of them is named, else it is a directory"),
         };
+        let inspector = match &place.store {
+            Some(address) => Some(servers::inspector(address, facts, wait).await?),
+            None => None,
+        };
         Ok(Opened {
             identity: LogIdentity { id: facts.id, partitions: facts.partitions },
             log: log.map(|log| log as Arc<dyn EventLog>),
-            inspector: None,
+            inspector,
             store: store.map(|store| store as Arc<dyn ProjectionStore>),
             _node: None,
         })

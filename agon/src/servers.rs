@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use agon_consumer::ConsumerConfig;
 use agon_kafka::{KafkaAddress, KafkaFeed, KafkaGroup, KafkaLog, KafkaSettings};
-use agon_ports::{ChangePublisher, ChangeSubscriber, EventLog, Group};
-use agon_scylla::{CqlAddress, LogFacts, ScyllaControl, ScyllaStore, StoreSettings};
+use agon_ports::{ChangePublisher, ChangeSubscriber, EventLog, Group, StoreInspector};
+use agon_scylla::{
+    CqlAddress, LogFacts, ScyllaControl, ScyllaInspector, ScyllaStore, StoreSettings,
+};
 use tokio::time::Instant;
 
 use crate::cli;
@@ -18,6 +20,8 @@ use crate::roles::Ports;
 
 /// Pause between two attempts to reach a server.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Flushes of different partitions that one worker has under way: each waits for servers far away.
+const FLUSHES_MAX: usize = 16;
 /// How often a wait says what it waits for.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
@@ -98,6 +102,20 @@ pub async fn store_alone(
     Ok((store(address, facts, wait).await?, facts))
 }
 
+/// The bytes of the store at an address, by a reader of its own.
+///
+/// # Errors
+/// As [`store`].
+pub async fn inspector(
+    address: &CqlAddress,
+    log: LogFacts,
+    wait: Duration,
+) -> Result<Arc<dyn StoreInspector>, Exit> {
+    let open = || ScyllaInspector::open(address, log);
+    let inspector = patiently(wait, open, agon_scylla::OpenError::may_pass).await?;
+    Ok(Arc::new(inspector))
+}
+
 /// Users and keys at an address.
 ///
 /// # Errors
@@ -120,6 +138,7 @@ pub fn consumer_config(fold: &cli::FoldLimits) -> ConsumerConfig {
         flush_rows_max: fold.flush_rows_max.unwrap_or(usual.flush_rows_max),
         flush_bytes_max: fold.flush_bytes_max.unwrap_or(usual.flush_bytes_max),
         flush_interval_ms: fold.flush_interval_ms,
+        flushes_max: FLUSHES_MAX,
         #[cfg(feature = "faults")]
         crash: crate::faults::consumer_hook(),
         ..usual

@@ -21,6 +21,7 @@ const CONTRACT: &str = "
     GET  /api/v1/benchmarks/{id}/submissions/{submission_id} anyone
     GET  /api/v1/dead-letters                               operator
     GET  /api/v1/dead-letters/{id}                          operator
+    POST /api/v1/dead-letters/{id}/replay                   operator
     GET  /api/v1/environments                               anyone
     POST /api/v1/environments                               producer
     GET  /api/v1/environments/{id}                          anyone

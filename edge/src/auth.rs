@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agon_ports::{Clock, ControlStore, PortError};
+use agon_ports::{Clock, ControlStore, PortError, Retry};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use thiserror::Error;
@@ -155,8 +155,7 @@ impl Auth {
     /// user's session still stands.
     ///
     /// # Errors
-    /// `unauthenticated`, with the same body whatever was wrong; `store_unavailable` when a write
-    /// cannot be checked.
+    /// `unauthenticated`, with the same body whatever was wrong.
     pub(crate) async fn caller(
         &self,
         headers: &HeaderMap,
@@ -166,16 +165,18 @@ impl Auth {
             .and_then(|token| self.tokens.verify(token, self.now_s()).ok())
             .ok_or_else(unauthenticated)?;
         if is_write && !verified.caller.name().starts_with(SERVICE) {
-            let version = self.session_version(verified.caller.name()).await?;
-            if version != Some(verified.session_version) {
+            let claimed = verified.session_version;
+            if self.session_version(verified.caller.name(), claimed).await? != Some(claimed) {
                 return Err(unauthenticated());
             }
         }
         Ok(verified.caller)
     }
 
-    /// The version that the store has, or had up to `session_check_ms` ago.
-    async fn session_version(&self, name: &str) -> Result<Option<u64>, Problem> {
+    /// The version that the store has, or had up to `session_check_ms` ago. While the store is away
+    /// it is the one last seen, else the one that the signed token claims: writes go on without the
+    /// store, and a token ends by itself.
+    async fn session_version(&self, name: &str, claimed: u64) -> Result<Option<u64>, Problem> {
         let now_us = self.clock.now().micros();
         let known = self.lock_sessions().get(name).copied();
         if let Some(session) = known {
@@ -184,7 +185,14 @@ impl Auth {
                 return Ok(session.version);
             }
         }
-        let version = self.users.session_version(name).await.map_err(problem_of_user)?;
+        let version = match self.users.session_version(name).await {
+            Ok(version) => version,
+            Err(UserError::Store(error)) if error.retry == Retry::Later => {
+                tracing::debug!(%error, "a session is not checked");
+                known.map_or(Some(claimed), |session| session.version)
+            }
+            Err(error) => return Err(problem_of_user(error)),
+        };
         let mut sessions = self.lock_sessions();
         if sessions.len() >= SESSIONS_MAX {
             sessions.clear();

@@ -1,0 +1,183 @@
+//! The roles as processes on real servers: shared partitions, one consumer killed, one paused for
+//! longer than its session, one joining late; what must be refused; what must go on.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use agon_schema::Topic;
+use serde_json::{Value, json};
+use support::servers::{Deployment, Role};
+use support::{PASSWORD, expect, shared, stderr, stdout, text, verify};
+
+/// A member that is silent for so long loses its share; the least that a broker allows.
+const SESSION: [&str; 2] = ["--session-timeout", "6s"];
+/// The best of football, and how many stand beside it.
+const FOOTBALL: (u64, f64) = (333, 2064.965);
+
+/// All recorded data by three consumers of which one dies and one sleeps, and by one process: the
+/// same boards, the same statistics, the same hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_data_come_out_the_same_whoever_dies_or_sleeps() {
+    let Some(deployment) = Deployment::new() else { return };
+    let Some(football) = shared("football-international/matches.csv.gz") else { return };
+    let Some(submissions) = shared("swebench-submissions/submissions.csv") else { return };
+    let Some(stream) = shared("wikimedia-recentchange/stream.sse") else { return };
+    let swe =
+        ["--benchmark", "swe", "--map", "submission_id=submission,agent=name,submitted_at=date"];
+    deployment.init(4);
+    let first = deployment.role("consumer", &SESSION).await;
+    let victim = deployment.role("consumer", &SESSION).await;
+    let api = deployment.role("api", &[]).await;
+    std::thread::scope(|scope| {
+        for environment in ["f1", "f2"] {
+            let (deployment, file) = (&deployment, text(&football));
+            scope.spawn(move || {
+                deployment.import("matches", file, &["--environment", environment]);
+            });
+        }
+        deployment.import("submissions", text(&submissions), &swe);
+    });
+    victim.kill();
+    let sleeper = deployment.role("consumer", &SESSION).await;
+    sleeper.signal("STOP");
+    api.board("f1", FOOTBALL.0, FOOTBALL.1).await;
+    api.board("f2", FOOTBALL.0, FOOTBALL.1).await;
+    // Whatever the sleeper still holds is written late now, and changes nothing.
+    sleeper.signal("CONT");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drained(&[&first, &sleeper]).await;
+    let report = deployment.verified();
+
+    let alone = tempfile::tempdir().unwrap();
+    let data = ["--data", text(alone.path()), "--partitions", "4"];
+    for environment in ["f1", "f2"] {
+        let import = ["import", "matches", text(&football), "--environment", environment];
+        expect(0, &[&import[..], &data[..]].concat());
+    }
+    let import = ["import", "submissions", text(&submissions)];
+    expect(0, &[&import[..], &swe[..], &data[..]].concat());
+    let expected = verify(alone.path());
+    assert_eq!(
+        (&report["rows"], &report["hash"]),
+        (&expected["rows"], &expected["hash"]),
+        "one process folds otherwise"
+    );
+
+    deployment.import("recentchange", text(&stream), &[]);
+    drained(&[&first, &sleeper]).await;
+    deployment.verified();
+    expect(0, &[&["import", "recentchange", text(&stream)][..], &data[..]].concat());
+    let counted = |body: &str| {
+        let mut stats: Value = serde_json::from_str(body).unwrap();
+        stats["as_of"].take();
+        stats
+    };
+    let stats = ["stats", "--format", "json"];
+    let there = stdout(&deployment.expect(0, &stats));
+    let here = stdout(&expect(0, &[&stats[..], &data[..2]].concat()));
+    assert_eq!(counted(&there), counted(&here));
+    assert_eq!(sleeper.terminate().await, Some(0));
+    assert_eq!(first.terminate().await, Some(0));
+}
+
+/// Waits until nobody is behind; a partition may be on its way from one to the other meanwhile.
+async fn drained(consumers: &[&Role]) {
+    for _ in 0..2 {
+        for consumer in consumers {
+            consumer.ready().await;
+            consumer.drained().await;
+        }
+    }
+}
+
+/// One address for reads and writes; a bad record is a dead letter by its place and reason, and is
+/// replayed once what it missed is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_posted_is_read_and_what_is_bad_is_named() {
+    let Some(deployment) = Deployment::new() else { return };
+    deployment.init(2);
+    let consumer = deployment.role("consumer", &SESSION).await;
+    let api = deployment.role("api", &["--intake"]).await;
+    let producer = deployment.role("producer", &[]).await;
+    let token = operator(&deployment, &api).await;
+    let (status, _) = post(&api, "/api/v1/environments", &token, json!({"id": "go"})).await;
+    assert_eq!(status, 202);
+    let game = |environment: &str, winner: &str, loser: &str| {
+        json!({"environment": environment, "match_id": format!("{winner}-{loser}"), "players": [
+            {"agent": winner, "placement": 1}, {"agent": loser, "placement": 2}]})
+    };
+    let (status, answer) = post(&producer, "/matches", &token, game("go", "ann", "bob")).await;
+    assert_eq!(status, 202, "{answer}");
+    let position = answer["position"].as_str().unwrap();
+    let board = api.get(&format!("/leaderboard?environment=go&min_position={position}")).await;
+    assert_eq!(board["entries"][0]["agent"], "ann", "{board}");
+
+    // An import without a store cannot know; the fold does.
+    let line = |environment: &str, id: &str| {
+        format!(
+            "{}\n",
+            json!({"environment": environment, "match_id": id, "players": [
+                {"agent": "cat", "placement": 1}, {"agent": "cat", "placement": 2}]})
+        )
+    };
+    let file = deployment.file("bad.jsonl", &line("go", "twice"));
+    let mut import = support::agon(&["import", "matches", &file, "--environment", "go"]);
+    import.args(["--log", &deployment.log, "--topic-prefix", &deployment.prefix]);
+    let refused = import.output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    consumer.drained().await;
+    let report = deployment.verified();
+    assert_eq!(report["cells"], 1);
+    let source = Topic::Matches.name();
+    let status = consumer.get("/status").await;
+    assert!(status["partitions"].to_string().contains(source), "{status}");
+}
+
+/// A store of another log, servers that are away, tables that nobody made: one message that names
+/// the address and the remedy, code 3, and nothing is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_belong_together_is_refused() {
+    let Some(deployment) = Deployment::new() else { return };
+    let now = ["consumer", "--wait", "0s", "--listen", "127.0.0.1:0"];
+    let missing = deployment.expect(3, &now);
+    assert!(stderr(&missing).contains("agon init"), "{}", stderr(&missing));
+    deployment.init(2);
+    deployment.expect(3, &["init", "--partitions", "3"]);
+    deployment.init(2);
+
+    let other = Deployment::new().unwrap();
+    let elsewhere = deployment.with(&other.prefix, &other.store);
+    elsewhere.init(2);
+    let strange = deployment.with(&other.prefix, &deployment.store);
+    for role in ["producer", "consumer", "api"] {
+        let refused = strange.expect(3, &[role, "--wait", "0s", "--listen", "127.0.0.1:0"]);
+        let said = stderr(&refused);
+        assert!(said.contains(&deployment.store), "{said}");
+    }
+    let nobody = deployment.with("x.", "cql://127.0.0.1:9/agon");
+    let away = nobody.expect(3, &["user", "list", "--wait", "0s"]);
+    assert!(stderr(&away).contains("cql://127.0.0.1:9/agon"), "{}", stderr(&away));
+    deployment.expect(0, &["doctor", "--listen", "127.0.0.1:0"]);
+    elsewhere.verified();
+}
+
+async fn operator(deployment: &Deployment, role: &Role) -> String {
+    use std::io::Write;
+    let add = ["user", "add", "olga", "--role", "operator", "--password-stdin"];
+    let mut child = deployment.command(&add).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+    assert!(child.wait().unwrap().success());
+    let (status, answer) =
+        post(role, "/login", "", json!({"username": "olga", "password": PASSWORD})).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["access_token"].as_str().unwrap().to_owned()
+}
+
+async fn post(role: &Role, path: &str, token: &str, body: Value) -> (u16, Value) {
+    let request = support::http().post(format!("{}{path}", role.base)).json(&body);
+    let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+}

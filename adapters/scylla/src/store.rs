@@ -51,12 +51,10 @@ impl ScyllaStore {
             address: address.clone(),
             what: error.to_string(),
         })?;
-        let prepared = async {
-            let link = Link::new(session, address.keyspace(), settings.in_flight_max).await?;
-            Reader::new(link, address.keyspace()).await
-        };
         let refused = |error| OpenError::request(address, "prepare the statements", error);
-        let reader = prepared.await.map_err(|error: RequestError| refused(error))?;
+        let link = Link::new(session, address.keyspace(), settings.in_flight_max);
+        let link = Box::pin(link).await.map_err(refused)?;
+        let reader = Box::pin(Reader::new(link, address.keyspace())).await.map_err(refused)?;
         Ok(ScyllaStore { reader, settings, stamps, stored: Mutex::default() })
     }
 

@@ -1,6 +1,8 @@
 //! Flushing: what is written, and in which order it is sent.
 
 mod plan;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(crate) use plan::{Limits, Plan, plan};

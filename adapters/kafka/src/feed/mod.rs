@@ -7,7 +7,7 @@ mod subscriber;
 mod tenure;
 mod wire;
 
-use agon_ports::PortError;
+use agon_ports::{EventLog, PortError};
 
 use crate::client::Cluster;
 use crate::log::KafkaLog;
@@ -29,7 +29,6 @@ pub struct KafkaFeed {
 impl KafkaFeed {
     /// The feed beside a log: at the same brokers, with as many partitions as its topics.
     pub fn new(log: &KafkaLog) -> KafkaFeed {
-        use agon_ports::EventLog;
         let (cluster, partitions) = (log.cluster().clone(), log.partitions());
         KafkaFeed { cluster, partitions, changes_max: CHANGES_MAX_DEFAULT }
     }

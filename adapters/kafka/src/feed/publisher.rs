@@ -63,7 +63,11 @@ impl KafkaPublisher {
         let context = Deliveries { words: Words::default(), tenures: Arc::clone(&tenures) };
         let mut config = feed.cluster.client_config();
         config
-            .set("enable.idempotence", "true")
+            // One request under way keeps the order. An idempotent producer would keep it too, but
+            // can fail for good; a record that arrives twice is one more reload notice.
+            .set("enable.idempotence", "false")
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("acks", "all")
             .set("compression.type", "lz4")
             .set("linger.ms", feed.cluster.settings.linger_ms.to_string())
             .set("message.timeout.ms", DELIVERY_TIMEOUT_MS.to_string())

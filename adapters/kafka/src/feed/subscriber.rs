@@ -168,7 +168,7 @@ impl Listening {
         let code = error.rdkafka_error_code();
         let is_gone = [RDKafkaErrorCode::AutoOffsetReset, RDKafkaErrorCode::OffsetOutOfRange];
         if !code.is_some_and(|code| is_gone.contains(&code)) {
-            tracing::warn!("the change feed is waited for: {}", plain(error));
+            tracing::debug!("the change feed is waited for: {}", plain(error));
             return;
         }
         tracing::warn!("news of the change feed were removed before they were read");

@@ -159,7 +159,7 @@ pub(super) fn run(member: Member, shared: &Shared) {
                 shared.refuse(reason);
                 break;
             }
-            tracing::warn!("the group is waited for: {reason}");
+            tracing::debug!("the group is waited for: {reason}");
         }
         if is_silence_news && joined_at.elapsed() >= member.context().session() {
             shared.assign_if_none(Share::new());

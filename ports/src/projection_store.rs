@@ -51,18 +51,18 @@ impl Scan {
 /// - A cell's own rows, its submissions and its `applied` are one: a crash or an error before `Ok`
 ///   leaves, of each cell, all of these or none. A store may write one cell of a flush and not yet
 ///   the other, but never the progress before every row that it vouches for.
-/// - A row beside a cell is not shown while its offset lies above the cell's `applied`, and a row of
-///   no cell while it lies above the partition's progress: it is left from a flush that did not end,
-///   and the next one writes it again.
+/// - A row beside a cell is not shown while its offset lies above the cell's `applied`, and a row
+///   of no cell while it lies above the partition's progress: it is left from a flush that did not
+///   end, and the next one writes it again.
 /// - A row that a flush writes replaces the one under the same key.
 /// - Keys are in the order of [`agon_projections::row_bytes::key_bytes`].
 ///
 /// What a flush is, so that any store can keep this: every row carries an offset within the flush's
-/// span, as its value's `ver`, `applied` or offset, or in its key; [`CellFlush::from`] is the `to` of
-/// the cell's flush before; a cell belongs to one partition; offsets lie below 2^40; identities, users
-/// and the cells of an agent are written once, at the offset at which they came to be. Two owners of
-/// a partition who flush other spans of the same log write equal rows at equal offsets; of these the
-/// newer stand, whatever the order in which they arrive.
+/// span, as its value's `ver`, `applied` or offset, or in its key; [`CellFlush::from`] is the `to`
+/// of the cell's flush before; a cell belongs to one partition; offsets lie below 2^40; identities,
+/// users and the cells of an agent are written once, at the offset at which they came to be. Two
+/// owners of a partition who flush other spans of the same log write equal rows at equal offsets;
+/// of these the newer stand, whatever the order in which they arrive.
 ///
 /// [`CellFlush::from`]: agon_projections::CellFlush::from
 #[async_trait]

@@ -1,7 +1,7 @@
 //! The tables, and all CQL that makes and fills them. What is read stands with its readers.
 //!
 //! ```text
-//! cells        a cell's own rows and submissions, with its head and `applied`: one partition a cell
+//! cells        a cell's own rows and submissions, its head and `applied`: one partition a cell
 //! cell_index   which cells there are
 //! users, first_seen, refusals   rows by a hash, in 16 buckets by the hash's first four bits
 //! matches, history              chunks: the rows of one flush side by side, by their first offset

@@ -165,8 +165,8 @@ pub(super) fn lies_under(key: &RowKey, prefix: &Prefix) -> bool {
     }
 }
 
-/// A flush of the span `(from, to]` that writes these keys at `to`. The cells were flushed last when
-/// the partition was; [`Model::span`] knows better.
+/// A flush of the span `(from, to]` that writes these keys at `to`. Its cells were flushed last
+/// when the partition was; [`Model::span`] knows better.
 pub(super) fn flush(
     source: TopicPartition,
     from: Applied,

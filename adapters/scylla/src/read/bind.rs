@@ -76,8 +76,8 @@ pub(super) struct Paged {
 }
 
 impl Paged {
-    /// Of the columns `select`, in the order of `by`, the last clustering column. Clustering columns
-    /// before it must be equal to a value that stands after those of the partition.
+    /// Of the columns `select`, in the order of the last clustering column. Those before it must be
+    /// equal to values that stand after those of the partition.
     pub(super) async fn prepare(
         session: &Session,
         keyspace: &str,

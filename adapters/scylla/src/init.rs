@@ -76,7 +76,7 @@ pub async fn init(address: &CqlAddress, settings: InitSettings) -> Result<InitRe
 
 /// Empties every table of rows: they are of a log that is no more, and would stand beside those of
 /// the new one. Before the new epoch is recorded, so that what is cut short is begun again.
-async fn give_up(session: &Session, address: &CqlAddress) -> Result<(), OpenError> {
+pub(crate) async fn give_up(session: &Session, address: &CqlAddress) -> Result<(), OpenError> {
     for table in tables::PROJECTIONS {
         let attempted = format!("empty table {}", table.name);
         let cql = format!("TRUNCATE {}.{}", address.keyspace(), table.name);

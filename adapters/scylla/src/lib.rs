@@ -2,6 +2,7 @@
 //! reader of `verify`, and control data.
 
 mod address;
+mod admin;
 mod cell_name;
 mod chunk;
 mod control;
@@ -9,6 +10,7 @@ mod controls;
 mod error;
 mod flush;
 mod init;
+mod inspect;
 mod link;
 mod meta;
 mod migrations;
@@ -20,9 +22,11 @@ mod store;
 mod tables;
 
 pub use address::{AddressError, CqlAddress};
+pub use admin::{facts, wipe};
 pub use control::ScyllaControl;
 pub use error::OpenError;
 pub use init::{InitReport, InitSettings, LogFacts, init};
+pub use inspect::ScyllaInspector;
 #[cfg(feature = "crash_points")]
 pub use settings::CrashPoint;
 pub use settings::StoreSettings;

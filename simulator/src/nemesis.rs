@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -67,12 +67,13 @@ pub struct Report {
     pub differences: u64,
     /// Rows that it compared.
     pub rows: u64,
-    /// The longest time in which nothing was folded although something waited, faults included.
+    /// The longest time in which nobody was seen to fold although something waited, faults
+    /// included: they overlap, so it is a bound of the whole, not of one fault.
     pub longest_stall_ms: u64,
     /// From the end of the last fault until nothing waited any more.
     pub drained_ms: u64,
-    /// Roles that ended without being told to; they were started again.
-    pub ended_by_themselves: u64,
+    /// Roles that ended without being told to, and how; they were started again.
+    pub ended_by_themselves: Vec<String>,
     /// What is wrong, if anything is.
     pub examples: Vec<String>,
 }
@@ -116,7 +117,7 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
     watch.abort();
     say("drained; verifying");
     let verified = deployment.verify().await?;
-    let ledger = ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let ledger = lock(&ledger).clone();
     say("comparing with what was answered");
     let counted = check::counted(&deployment, &ledger).await?;
     let boards = check::boards(&deployment, &ledger.expected(&counted)).await?;
@@ -143,7 +144,7 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
         rows: number("rows"),
         longest_stall_ms: seen.stall_ms_max.load(Ordering::Relaxed),
         drained_ms,
-        ended_by_themselves: seen.ended_by_themselves.load(Ordering::Relaxed),
+        ended_by_themselves: lock(&seen.ended_by_themselves).clone(),
         examples,
     })
 }
@@ -238,8 +239,9 @@ async fn send(deployment: &Deployment, ledger: &Mutex<Ledger>, request: &Request
     }
 }
 
-fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// Nothing is left half done by whoever panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until every role is ready and nothing is left to fold, twice in a row.

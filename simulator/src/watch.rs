@@ -1,8 +1,8 @@
 //! Watches the consumers: how far they are, how long they stood still, who ended by itself.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,6 +12,8 @@ use crate::deployment::Deployment;
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Ends that are kept in mind.
+const ENDED_MAX: usize = 100;
 /// A consumer that is paused does not answer; nobody waits for it.
 const ANSWER_MAX: Duration = Duration::from_millis(1_500);
 
@@ -54,20 +56,27 @@ impl Progress {
 pub struct Seen {
     /// The longest time without progress although there was something to fold, faults included.
     pub stall_ms_max: AtomicU64,
-    /// Roles that ended without being told to; they were started again.
-    pub ended_by_themselves: AtomicU64,
+    /// Roles that ended without being told to, and how; they were started again.
+    pub ended_by_themselves: Mutex<Vec<String>>,
 }
 
-/// Asks every consumer that runs.
-///
-/// # Errors
-/// When the system's sockets cannot be set up.
+impl Seen {
+    fn ended(&self, how: String) {
+        let mut ended = self.ended_by_themselves.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.len() < ENDED_MAX {
+            ended.push(how);
+        }
+    }
+}
+
+/// Asks every consumer that runs; one that does not know is as one that is silent.
 pub async fn look(http: &reqwest::Client, urls: &[String]) -> Progress {
     let mut asked = tokio::task::JoinSet::new();
     for url in urls {
         let request = http.get(format!("{url}/status")).timeout(ANSWER_MAX);
         asked.spawn(async move {
-            let text = request.send().await.ok()?.text().await.ok()?;
+            let answer = request.send().await.ok()?.error_for_status().ok()?;
+            let text = answer.text().await.ok()?;
             serde_json::from_str::<Value>(&text).ok()
         });
     }
@@ -109,8 +118,8 @@ pub async fn supervise(deployment: &Deployment, seen: &Seen) -> Result<(), Error
     loop {
         for slot in deployment.slots() {
             let Ok(mut process) = slot.try_lock() else { continue };
-            if process.revive()?.is_some() {
-                seen.ended_by_themselves.fetch_add(1, Ordering::Relaxed);
+            if let Some(status) = process.revive()? {
+                seen.ended(format!("{} ended by itself: {status}", process.name()));
             }
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -125,7 +134,10 @@ mod tests {
 
     #[test]
     fn the_one_who_is_furthest_speaks_for_a_partition() {
-        let line = |partition: u64, applied: Value, lag: u64| json!({"topic": "t", "partition": partition, "applied": applied, "lag_records": lag});
+        let line = |partition: u64, applied: Value, lag: u64| {
+            let (topic, at) = ("t", partition);
+            json!({"topic": topic, "partition": at, "applied": applied, "lag_records": lag})
+        };
         let zombie = json!({"partitions": [line(0, json!(4), 6)]});
         let owner = json!({"partitions": [line(0, json!(9), 1), line(1, Value::Null, 0)]});
         let expected = Progress { partitions: 2, applied: 10, lag: 1, answered: 2 };

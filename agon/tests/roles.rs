@@ -31,12 +31,13 @@ async fn recorded_data_come_out_the_same_whoever_dies_or_sleeps() {
     let victim = deployment.role("consumer", &SESSION).await;
     let api = deployment.role("api", &[]).await;
     std::thread::scope(|scope| {
-        for environment in ["f1", "f2"] {
-            let (deployment, file) = (&deployment, text(&football));
-            scope.spawn(move || {
+        let (deployment, file) = (&deployment, text(&football));
+        // One after the other: they may share a partition, and its order is what is folded.
+        scope.spawn(move || {
+            for environment in ["f1", "f2"] {
                 deployment.import("matches", file, &["--environment", environment]);
-            });
-        }
+            }
+        });
         deployment.import("submissions", text(&submissions), &swe);
     });
     victim.kill();

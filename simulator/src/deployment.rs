@@ -21,6 +21,8 @@ const USER: &str = "nemesis";
 const COMMAND_SECONDS_MAX: u64 = 300;
 /// Longest wait for a role to be ready, and for a definition to be folded.
 const READY_SECONDS_MAX: u64 = 120;
+/// How often verify is asked until it says yes or no.
+const VERIFY_ATTEMPTS_MAX: u32 = 3;
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -190,13 +192,21 @@ impl Deployment {
         Ok(())
     }
 
-    /// What `agon verify` says.
+    /// What `agon verify` says. When it says neither yes nor no it is asked again, and `say` is
+    /// told: a long run's answer is worth more than the first failure.
     ///
     /// # Errors
-    /// When it says neither yes nor no.
-    pub async fn verify(&self) -> Result<serde_json::Value, Error> {
-        let args = place(&self.servers, &["verify", "--format", "json"]);
-        let said = run(&self.config, args, "", &[0, 1]).await?;
+    /// When it never says yes or no.
+    pub async fn verify(&self, say: fn(&str)) -> Result<serde_json::Value, Error> {
+        let args = || place(&self.servers, &["verify", "--format", "json"]);
+        let mut said = run(&self.config, args(), "", &[0, 1]).await;
+        for _ in 1..VERIFY_ATTEMPTS_MAX {
+            if let Err(error) = &said {
+                say(&error.to_string());
+                said = run(&self.config, args(), "", &[0, 1]).await;
+            }
+        }
+        let said = said?;
         serde_json::from_str(&said).map_err(|error| Error::Answer {
             what: "read what verify says".to_owned(),
             said: format!("{error}: {said}"),

@@ -116,7 +116,7 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
     let seconds = start.elapsed().as_secs();
     watch.abort();
     say("drained; verifying");
-    let verified = deployment.verify().await?;
+    let verified = deployment.verify(say).await?;
     let ledger = lock(&ledger).clone();
     say("comparing with what was answered");
     let counted = check::counted(&deployment, &ledger).await?;

@@ -261,8 +261,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     #[allow(clippy::print_stderr)]
     async fn a_producer_that_failed_for_good_is_replaced() {
-        let Ok(broker) = std::env::var("AGON_TEST_KAFKA") else {
-            eprintln!("skipped: AGON_TEST_KAFKA is not set; run scripts/servers");
+        let Ok(broker) = std::env::var("TEST_KAFKA") else {
+            eprintln!("skipped: TEST_KAFKA is not set; run scripts/servers");
             return;
         };
         let address = format!("kafka://{broker}").parse().unwrap();

@@ -26,13 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SOURCE: TopicPartition = TopicPartition { topic: Topic::RecentChange, partition: 1 };
 
 fn broker() -> Option<String> {
-    std::env::var("AGON_TEST_KAFKA").ok()
+    std::env::var("TEST_KAFKA").ok()
 }
 
 fn no_broker() -> bool {
     let is_absent = broker().is_none();
     if is_absent {
-        eprintln!("skipped: AGON_TEST_KAFKA is not set; run scripts/servers");
+        eprintln!("skipped: TEST_KAFKA is not set; run scripts/servers");
     }
     is_absent
 }

@@ -22,13 +22,13 @@ const SESSION_TIMEOUT_MS: u32 = 6_000;
 const CHILD_PREFIX: &str = "AGON_TEST_GROUP_PREFIX";
 
 fn broker() -> Option<String> {
-    std::env::var("AGON_TEST_KAFKA").ok()
+    std::env::var("TEST_KAFKA").ok()
 }
 
 fn no_broker() -> bool {
     let is_absent = broker().is_none();
     if is_absent {
-        eprintln!("skipped: AGON_TEST_KAFKA is not set; run scripts/servers");
+        eprintln!("skipped: TEST_KAFKA is not set; run scripts/servers");
     }
     is_absent
 }

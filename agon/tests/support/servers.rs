@@ -33,7 +33,7 @@ impl Deployment {
             }
             found
         };
-        let (kafka, cql) = (address("AGON_TEST_KAFKA")?, address("AGON_TEST_CQL")?);
+        let (kafka, cql) = (address("TEST_KAFKA")?, address("TEST_CQL")?);
         let name = format!("t{:08x}", rand::random::<u32>());
         Some(Deployment {
             log: format!("kafka://{kafka}"),

@@ -1,5 +1,5 @@
 //! The log on a real broker: the contract of its port, and what it refuses. The broker is named by
-//! `AGON_TEST_KAFKA`; each test has topics of its own.
+//! `TEST_KAFKA`; each test has topics of its own.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod conformance;

@@ -14,9 +14,9 @@ pub const PARTITIONS: u32 = 4;
 
 /// `HOST:PORT` of the broker, if the tests were given one.
 pub fn broker() -> Option<String> {
-    let broker = std::env::var("AGON_TEST_KAFKA").ok();
+    let broker = std::env::var("TEST_KAFKA").ok();
     if broker.is_none() {
-        eprintln!("skipped: AGON_TEST_KAFKA is not set; run scripts/servers");
+        eprintln!("skipped: TEST_KAFKA is not set; run scripts/servers");
     }
     broker
 }

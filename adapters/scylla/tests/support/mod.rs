@@ -12,9 +12,9 @@ use uuid::Uuid;
 /// The log that the tests' stores belong to.
 pub const LOG: LogFacts = LogFacts { id: LogId(Uuid::from_u128(7)), partitions: 16 };
 
-/// The node of `AGON_TEST_CQL`, if it is set.
+/// The node of `TEST_CQL`, if it is set.
 pub fn node() -> Option<String> {
-    std::env::var("AGON_TEST_CQL").ok().filter(|node| !node.is_empty())
+    std::env::var("TEST_CQL").ok().filter(|node| !node.is_empty())
 }
 
 /// Whether there is no server; says so.
@@ -22,7 +22,7 @@ pub fn node() -> Option<String> {
 pub fn is_absent() -> bool {
     let is_absent = node().is_none();
     if is_absent {
-        eprintln!("skipped: AGON_TEST_CQL is not set; run scripts/servers");
+        eprintln!("skipped: TEST_CQL is not set; run scripts/servers");
     }
     is_absent
 }

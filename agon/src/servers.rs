@@ -1,5 +1,5 @@
-//! Log and store on servers: connects by address, and waits for what is away. Beside [`crate::node`]
-//! the only place where adapters are named.
+//! Log and store on servers: connects by address, and waits for what is away. Beside
+//! [`crate::node`] the only place where adapters meet.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use agon_consumer::ConsumerConfig;
 use agon_kafka::{KafkaAddress, KafkaFeed, KafkaGroup, KafkaLog, KafkaSettings};
-use agon_ports::{ChangePublisher, ChangeSubscriber, EventLog, Group, StoreInspector};
+use agon_ports::{
+    ChangePublisher, ChangeSubscriber, EventLog, Group, PortError, Retry, StoreInspector,
+};
 use agon_scylla::{
     CqlAddress, LogFacts, ScyllaControl, ScyllaInspector, ScyllaStore, StoreSettings,
 };
@@ -152,6 +154,7 @@ pub struct Connected {
     log: Arc<KafkaLog>,
     store: Arc<ScyllaStore>,
     control: Arc<ScyllaControl>,
+    wait: Duration,
 }
 
 impl Connected {
@@ -175,7 +178,7 @@ impl Connected {
         let log = log(&servers.log, &settings, wait).await?;
         let store = store(&servers.store, facts(&log), wait).await?;
         let control = control(&servers.store, wait).await?;
-        Ok(Connected { kafka: servers.log.clone(), settings, log, store, control })
+        Ok(Connected { kafka: servers.log.clone(), settings, log, store, control, wait })
     }
 
     /// The ports that services know.
@@ -188,7 +191,9 @@ impl Connected {
     /// # Errors
     /// When the log is away.
     pub async fn ear(&self) -> Result<Box<dyn ChangeSubscriber>, Exit> {
-        let subscriber = self.feed().subscriber().await.map_err(Exit::missing)?;
+        let feed = self.feed();
+        let may_pass = |error: &PortError| error.retry == Retry::Later;
+        let subscriber = patiently(self.wait, || feed.subscriber(), may_pass).await?;
         Ok(Box::new(subscriber))
     }
 

@@ -133,6 +133,11 @@ impl RequestError {
         RequestError { reason: reason.to_string(), may_pass: true }
     }
 
+    /// Whether the same request may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
     /// The error of a port. A request whose outcome is not known may pass: what it wrote may be
     /// written again.
     pub(crate) fn into_port(self, attempted: impl Into<String>) -> PortError {

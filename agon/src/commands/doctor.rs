@@ -1,4 +1,5 @@
-//! `agon doctor`: what this machine, this directory and these addresses offer, with a remedy for each failure.
+//! `agon doctor`: what this machine, this directory and these addresses offer, with a remedy for
+//! each failure.
 
 use std::io::Write;
 use std::path::Path;

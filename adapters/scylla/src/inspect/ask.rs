@@ -1,7 +1,8 @@
 //! Asking the server: statements prepared once each, with a limit on how many are under way.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
@@ -10,7 +11,7 @@ use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::error::RequestError;
 use crate::session;
@@ -18,6 +19,10 @@ use crate::tables::TableDef;
 
 /// Requests under way at once.
 pub(super) const IN_FLIGHT_MAX: usize = 32;
+/// Pauses between attempts: a check that asks a million questions is not to end at one that was
+/// not heard.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
 /// Rows a page when a whole table is read.
 const PAGE_ROWS: i32 = 4_096;
 
@@ -25,7 +30,8 @@ const PAGE_ROWS: i32 = 4_096;
 pub(super) struct Asker {
     session: Arc<Session>,
     keyspace: String,
-    /// By their text; the texts are those of this folder.
+    /// By their text; the texts are those of this folder. Held while one is prepared: the server
+    /// forgets a statement for a moment while it prepares the same text again.
     prepared: Mutex<HashMap<String, PreparedStatement>>,
     permits: Semaphore,
 }
@@ -37,13 +43,13 @@ impl Asker {
     }
 
     async fn prepared(&self, cql: String) -> Result<PreparedStatement, RequestError> {
-        let known = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(prepared) = known().get(&cql) {
+        let mut known = self.prepared.lock().await;
+        if let Some(prepared) = known.get(&cql) {
             return Ok(prepared.clone());
         }
         let mut prepared = session::prepare(&self.session, cql.clone()).await?;
         prepared.set_page_size(PAGE_ROWS);
-        known().insert(cql, prepared.clone());
+        known.insert(cql, prepared.clone());
         Ok(prepared)
     }
 
@@ -65,6 +71,12 @@ impl Asker {
             Ok(permit) => permit,
             Err(_) => unreachable!("nobody closes the semaphore"),
         };
+        for pause in PAUSES {
+            match session::rows(&self.session, &prepared, values.clone()).await {
+                Err(error) if error.may_pass() => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+        }
         session::rows(&self.session, &prepared, values).await
     }
 

@@ -43,7 +43,8 @@ where
     let deadline = Instant::now() + wait;
     let mut say_at = Instant::now() + SAY_EVERY;
     loop {
-        let error = match attempt().await {
+        // A client being opened is large; who waits for it need not be.
+        let error = match Box::pin(attempt()).await {
             Ok(made) => return Ok(made),
             Err(error) => error,
         };

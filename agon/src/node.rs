@@ -145,18 +145,23 @@ impl Node {
         publisher: MemoryPublisher,
         registry: &Registry,
     ) -> Result<Consumer, Exit> {
-        let config = ConsumerConfig {
-            workers: limits.workers,
-            flush_rows_max: limits.flush_rows_max.unwrap_or(FLUSH_ROWS_MAX),
-            flush_bytes_max: limits.flush_bytes_max.unwrap_or(FLUSH_BYTES_MAX),
-            flush_interval_ms: limits.flush_interval_ms,
-            ..ConsumerConfig::default()
-        };
+        let config = consumer_config(limits);
         let log: Arc<dyn EventLog> = self.log.clone();
         let store: Arc<dyn ProjectionStore> = self.store.clone();
         let publisher = Arc::new(publisher);
         let clock = Arc::new(SystemClock);
         Consumer::start(config, log, store, publisher, clock, registry).await.map_err(Exit::missing)
+    }
+}
+
+/// Limits of a consumer that flushes into a directory.
+pub fn consumer_config(limits: &cli::FoldLimits) -> ConsumerConfig {
+    ConsumerConfig {
+        workers: limits.workers,
+        flush_rows_max: limits.flush_rows_max.unwrap_or(FLUSH_ROWS_MAX),
+        flush_bytes_max: limits.flush_bytes_max.unwrap_or(FLUSH_BYTES_MAX),
+        flush_interval_ms: limits.flush_interval_ms,
+        ..ConsumerConfig::default()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use agon_ports::{Assignment, LogRecord, PortError};
 use agon_schema::{LogId, Topic, TopicPartition};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use tokio::sync::{mpsc, watch};
@@ -73,6 +74,24 @@ impl Source {
     }
 }
 
+/// The settings of a client that reads by positions and belongs to no group.
+pub(crate) fn reader_config(cluster: &Cluster) -> ClientConfig {
+    let mut config = cluster.client_config();
+    config
+        // Asked for by the library; no group of this name is ever joined.
+        .set("group.id", format!("{}agon.reader", cluster.settings.topic_prefix))
+        .set("auto.offset.reset", "error")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("check.crcs", "true")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.error.backoff.ms", "100")
+        .set("queued.min.messages", "50000")
+        .set("queued.max.messages.kbytes", "32768")
+        .set("fetch.max.bytes", "16777216");
+    config
+}
+
 /// What the thread has.
 pub(crate) struct Fetching {
     source: Source,
@@ -115,19 +134,7 @@ impl Fetching {
     }
 
     fn fetcher(&self, from: &Assignment) -> KafkaResult<Fetcher> {
-        let mut config = self.source.cluster.client_config();
-        config
-            // Asked for by the library; no group of this name is ever joined.
-            .set("group.id", format!("{}agon.reader", self.source.cluster.settings.topic_prefix))
-            .set("auto.offset.reset", "error")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("check.crcs", "true")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.error.backoff.ms", "100")
-            .set("queued.min.messages", "50000")
-            .set("queued.max.messages.kbytes", "32768")
-            .set("fetch.max.bytes", "16777216");
+        let config = reader_config(&self.source.cluster);
         let consumer: BaseConsumer<Words> = config.create_with_context(self.words.clone())?;
         Fetcher::new(&self.source.cluster, consumer, from)
     }

@@ -25,6 +25,7 @@
 //! nothing else is unsafe.
 
 pub mod address;
+pub mod bare;
 mod call;
 mod client;
 mod describe;

@@ -3,6 +3,7 @@
 
 mod address;
 mod admin;
+pub mod bare;
 mod cell_name;
 mod chunk;
 mod control;

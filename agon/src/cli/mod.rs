@@ -1,6 +1,7 @@
 //! The command line, option by option. Every option is also an environment variable and a key of
 //! `agon.toml`; [`crate::config`] joins them.
 
+mod bench;
 mod place;
 mod role;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
 
@@ -352,32 +354,4 @@ pub enum Config {
     /// Every route that `serve` answers, and who may use it.
     #[command(hide = true)]
     Routes,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// The log's append beside raw writes of equal bytes with equal syncs.
-    Append(BenchRun),
-    /// Import to durable projections beside a bare append of the same events.
-    Pipeline(BenchRun),
-    /// Acknowledged to visible on the board, at half load.
-    Visible(BenchRun),
-    /// GET /leaderboard and /stats beside a bare handler with the same bytes.
-    Http(BenchRun),
-    /// The bare handler: answers with the bytes of a file.
-    #[command(hide = true)]
-    Bare {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-#[derive(Clone, Debug, Args)]
-pub struct BenchRun {
-    /// Events of a run.
-    #[arg(long, default_value_t = 200_000)]
-    pub events: u64,
-    /// Runs of each side, in turn; the median is printed.
-    #[arg(long, default_value_t = 5)]
-    pub rounds: u32,
 }

@@ -2,9 +2,16 @@
 //! machine to machine; bare times do not.
 
 mod append;
+mod behind;
 mod child;
+mod consume;
+mod deployment;
 mod http;
 mod pipeline;
+mod sides;
+mod stores;
+mod tables;
+mod takeover;
 mod visible;
 mod workload;
 
@@ -24,6 +31,9 @@ pub async fn run(command: Bench) -> Result<(), Exit> {
         Bench::Pipeline(options) => pipeline::run(&options).await,
         Bench::Visible(options) => visible::run(&options).await,
         Bench::Http(options) => http::run(&options).await,
+        Bench::Consume(options) => consume::run(&options).await,
+        Bench::Takeover(options) => takeover::run(&options).await,
+        Bench::Behind(options) => behind::run(&options).await,
         Bench::Bare { file } => http::bare(&file).await,
     }
 }

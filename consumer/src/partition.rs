@@ -316,7 +316,10 @@ impl PartitionFold {
         if let Ok(mut kept) = kept.lock() {
             let is_mine = |key: &&CellKey| key.source(partitions) == self.source;
             let mine: Vec<_> = kept.keys().filter(is_mine).cloned().collect();
-            self.cells.extend(mine.into_iter().filter_map(|key| kept.remove_entry(&key)));
+            for (key, mut live) in mine.into_iter().filter_map(|key| kept.remove_entry(&key)) {
+                self.weight += live.weigh().0;
+                self.cells.insert(key, live);
+            }
         }
         self
     }

@@ -128,6 +128,24 @@ pub async fn control(address: &CqlAddress, wait: Duration) -> Result<Arc<ScyllaC
     patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
 }
 
+/// Refuses while consumers are at work, for what would take the rows from under them.
+///
+/// # Errors
+/// When there are some, or the log does not answer.
+pub async fn must_be_idle(
+    address: &KafkaAddress,
+    settings: &KafkaSettings,
+    why: &str,
+) -> Result<(), Exit> {
+    let group = KafkaGroup::new(address.clone(), settings.clone());
+    match group.describe_members().await.map_err(Exit::missing)? {
+        0 => Ok(()),
+        count => Err(Exit::Missing(format!(
+            "{count} consumers are at work; stop them first, since {why} under them"
+        ))),
+    }
+}
+
 /// What the store records of a log.
 pub fn facts(log: &KafkaLog) -> LogFacts {
     LogFacts { id: log.id(), partitions: log.partitions() }

@@ -7,9 +7,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Common, LogFormat};
 use crate::exit::Exit;
 
-/// What the clients of servers say of every connection is of use to those who ask for it: a filter
-/// that names them comes later and wins.
-const QUIET: &str = "scylla=warn";
+/// What the clients of servers say of every connection and every attempt; what comes of it the
+/// ports' errors say once. A filter that names them comes later and wins: `info,rdkafka=debug`.
+const QUIET: &str = "scylla=warn,rdkafka=off";
 
 /// Starts logging.
 ///

@@ -6,7 +6,9 @@ mod support;
 
 use std::time::Duration;
 
-use agon_schema::Topic;
+use agon_ports::{Append, EventLog};
+use agon_schema::json::{Filling, MatchBody};
+use agon_schema::{Event, NaturalId, Position, Record, Timestamp, Topic, TopicPartition, encode};
 use serde_json::{Value, json};
 use support::servers::{Deployment, Role};
 use support::{PASSWORD, expect, shared, stderr, stdout, text, verify};
@@ -93,10 +95,9 @@ async fn drained(consumers: &[&Role]) {
     }
 }
 
-/// One address for reads and writes; a bad record is a dead letter by its place and reason, and is
-/// replayed once what it missed is there.
+/// One address for reads and writes, and one for writes alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_posted_is_read_and_what_is_bad_is_named() {
+async fn what_is_posted_is_read_on_every_side() {
     let Some(deployment) = Deployment::new() else { return };
     deployment.init(2);
     let consumer = deployment.role("consumer", &SESSION).await;
@@ -105,35 +106,85 @@ async fn what_is_posted_is_read_and_what_is_bad_is_named() {
     let token = operator(&deployment, &api).await;
     let (status, _) = post(&api, "/api/v1/environments", &token, json!({"id": "go"})).await;
     assert_eq!(status, 202);
-    let game = |environment: &str, winner: &str, loser: &str| {
-        json!({"environment": environment, "match_id": format!("{winner}-{loser}"), "players": [
-            {"agent": winner, "placement": 1}, {"agent": loser, "placement": 2}]})
-    };
     let (status, answer) = post(&producer, "/matches", &token, game("go", "ann", "bob")).await;
     assert_eq!(status, 202, "{answer}");
     let position = answer["position"].as_str().unwrap();
     let board = api.get(&format!("/leaderboard?environment=go&min_position={position}")).await;
     assert_eq!(board["entries"][0]["agent"], "ann", "{board}");
-
-    // An import without a store cannot know; the fold does.
-    let line = |environment: &str, id: &str| {
-        format!(
-            "{}\n",
-            json!({"environment": environment, "match_id": id, "players": [
-                {"agent": "cat", "placement": 1}, {"agent": "cat", "placement": 2}]})
-        )
-    };
-    let file = deployment.file("bad.jsonl", &line("go", "twice"));
-    let mut import = support::agon(&["import", "matches", &file, "--environment", "go"]);
-    import.args(["--log", &deployment.log, "--topic-prefix", &deployment.prefix]);
-    let refused = import.output().unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let (_, again) = post(&api, "/matches", &token, game("go", "ann", "bob")).await;
+    assert_eq!(again["duplicate"], true, "{again}");
     consumer.drained().await;
-    let report = deployment.verified();
-    assert_eq!(report["cells"], 1);
-    let source = Topic::Matches.name();
     let status = consumer.get("/status").await;
-    assert!(status["partitions"].to_string().contains(source), "{status}");
+    assert!(status["partitions"].to_string().contains(Topic::Matches.name()), "{status}");
+    assert_eq!(deployment.verified()["cells"], 1);
+}
+
+fn game(environment: &str, winner: &str, loser: &str) -> Value {
+    json!({"environment": environment, "match_id": format!("{winner}-{loser}"), "players": [
+        {"agent": winner, "placement": 1}, {"agent": loser, "placement": 2}]})
+}
+
+/// Whatever stands in the log, the stream goes on: each bad record is a dead letter by its place
+/// and reason, and one that missed something counts once it is replayed behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_records_are_dead_letters_and_can_be_replayed() {
+    let Some(deployment) = Deployment::new() else { return };
+    deployment.init(2);
+    let log = deployment.kafka().await;
+    let early = match_between("late", "ann", "bob");
+    let good = encode(&early, "test", 0);
+    let source = |record: &Record| TopicPartition::of_key(Topic::Matches, &record.key, 2);
+    let typed = |name: &str| {
+        let mut record = good.clone();
+        record.headers.iter_mut().filter(|(key, _)| key == "ce_type").for_each(|(_, value)| {
+            *value = name.as_bytes().to_vec();
+        });
+        record
+    };
+    let home = source(&good);
+    let elsewhere = TopicPartition { partition: 1 - home.partition, ..home };
+    let bad = [
+        ("unknown_environment", home, good.clone()),
+        ("malformed", home, Record { value: vec![0xff; 40], ..good.clone() }),
+        ("unknown_type", home, typed("agon.match.finished.v2")),
+        ("unknown_type", home, typed("somebody.else.v1")),
+        ("wrong_partition", elsewhere, good.clone()),
+        ("malformed", home, Record { headers: Vec::new(), ..good.clone() }),
+        ("malformed", home, Record { value: Vec::new(), headers: Vec::new(), ..good.clone() }),
+    ];
+    let appends =
+        bad.iter().map(|(_, target, record)| Append { target: *target, record: record.clone() });
+    let placed = log.append(appends.collect()).await.unwrap();
+    let consumer = deployment.role("consumer", &SESSION).await;
+    consumer.drained().await;
+    let listed = stdout(&deployment.expect(0, &["events", "dead-letters", "list"]));
+    for ((reason, ..), position) in bad.iter().zip(&placed) {
+        let id = format!("{}/{}", position.source, position.offset);
+        assert!(listed.contains(&format!("{id}\t{reason}\t")), "{id} {reason}: {listed}");
+        deployment.expect(0, &["events", "dead-letters", "show", &id]);
+    }
+    assert_eq!(listed.lines().count(), bad.len(), "{listed}");
+
+    let replay = |position: &Position| format!("{}/{}", position.source, position.offset);
+    let [missed, hopeless, ..] = &placed[..] else { unreachable!("seven were appended") };
+    deployment.expect(1, &["events", "dead-letters", "replay", &replay(hopeless)]);
+    let more = deployment.file("more.jsonl", &format!("{}\n", game("late", "cat", "dan")));
+    deployment.import("matches", &more, &["--environment", "late"]);
+    deployment.expect(0, &["events", "dead-letters", "replay", &replay(missed)]);
+    deployment.expect(0, &["events", "dead-letters", "replay", &replay(missed)]);
+    consumer.drained().await;
+    let board = deployment.expect(0, &["board", "--environment", "late", "--format", "json"]);
+    let board: Value = serde_json::from_str(&stdout(&board)).unwrap();
+    assert_eq!(board["total"], 4, "{board}");
+    assert_eq!(board["entries"][0]["games"], 1, "twice replayed counts once: {board}");
+    deployment.verified();
+}
+
+fn match_between(environment: &str, winner: &str, loser: &str) -> Event {
+    let body: MatchBody = serde_json::from_value(game(environment, winner, loser)).unwrap();
+    let natural_id = NaturalId::new("unused").unwrap();
+    let filling = Filling { natural_id, now: Timestamp::now() };
+    Event::MatchFinished(body.into_event(&filling).unwrap())
 }
 
 /// A store of another log, servers that are away, tables that nobody made: one message that names

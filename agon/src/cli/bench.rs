@@ -90,7 +90,11 @@ pub struct BenchConsume {
     #[arg(long, env = "AGON_STORE", value_name = "URL")]
     pub store: Option<CqlAddress>,
     /// Matches in the log.
-    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    #[arg(
+        long,
+        default_value_t = 2_000_000,
+        value_parser = clap::value_parser!(u64).range(1_000..)
+    )]
     pub events: u64,
     /// Times that each side reads all of them, in turn; the median is printed.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -129,7 +133,11 @@ pub struct BenchBehind {
     #[command(flatten)]
     pub servers: BenchServers,
     /// Matches of the burst that shows the full speed.
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    #[arg(
+        long,
+        default_value_t = 200_000,
+        value_parser = clap::value_parser!(u64).range(1_000..)
+    )]
     pub events: u64,
     /// How long half the full speed is kept.
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]

@@ -35,6 +35,9 @@ pub async fn run(options: cli::Init) -> Result<(), Exit> {
     let (made, found) = (report.made.len(), report.found.len());
     output::say(format_args!("{kafka}: {made} topics made, {found} were there"));
     let log = servers::log(kafka, &settings, wait).await?;
+    if options.new_epoch {
+        servers::must_be_idle(kafka, &settings, "a new epoch empties the tables").await?;
+    }
     let tables = agon_scylla::InitSettings {
         replication: options.replication,
         log: servers::facts(&log),

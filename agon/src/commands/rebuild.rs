@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agon_consumer::Consumer;
 use agon_embedded::store::EmbeddedStore;
-use agon_kafka::{KafkaAddress, KafkaGroup};
+use agon_kafka::KafkaAddress;
 use agon_memory::{MemoryFeed, SystemClock};
 use agon_ports::EventLog;
 use agon_scylla::CqlAddress;
@@ -30,17 +30,14 @@ pub async fn run(options: Rebuild) -> Result<(), Exit> {
 
 /// Folds everything in this process alone, so nobody else may: a consumer that went on would
 /// store what it holds in memory over tables that were just emptied.
-async fn on_servers(log: &KafkaAddress, store: &CqlAddress, options: &Rebuild) -> Result<(), Exit> {
+async fn on_servers(
+    address: &KafkaAddress,
+    store: &CqlAddress,
+    options: &Rebuild,
+) -> Result<(), Exit> {
     let (settings, wait) = (options.place.topics.settings(), options.place.wait.wait);
-    let group = KafkaGroup::new(log.clone(), settings.clone());
-    let log = servers::log(log, &settings, wait).await?;
-    let members = group.describe_members().await.map_err(Exit::missing)?;
-    if members > 0 {
-        return Err(Exit::Missing(format!(
-            "{members} consumers are at work; stop them first, since a rebuild empties the tables \
-             under them"
-        )));
-    }
+    let log = servers::log(address, &settings, wait).await?;
+    servers::must_be_idle(address, &settings, "a rebuild empties the tables").await?;
     // Opened first: a store of another log is refused before anything of it goes.
     servers::store(store, servers::facts(&log), wait).await?;
     agon_scylla::wipe(store).await.map_err(Exit::missing)?;

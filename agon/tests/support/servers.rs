@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use agon_kafka::{KafkaLog, KafkaSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -78,6 +79,13 @@ impl Deployment {
         let shown = (stdout(&output), stderr(&output));
         assert_eq!(output.status.code(), Some(code), "agon {args:?}: {shown:?}");
         output
+    }
+
+    /// The log itself, for records that nobody would post.
+    pub async fn kafka(&self) -> KafkaLog {
+        let settings =
+            KafkaSettings { topic_prefix: self.prefix.clone(), ..KafkaSettings::default() };
+        KafkaLog::open(&self.log.parse().unwrap(), settings).await.unwrap()
     }
 
     /// Makes topics and tables.

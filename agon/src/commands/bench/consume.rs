@@ -103,7 +103,7 @@ impl<'a> Bench<'a> {
 
         let scratch = Scratch::new("consume")?;
         let id = self.deployment.log.id();
-        let store = EmbeddedStore::open(&scratch.path().join("store"), id, StoreConfig::default());
+        let store = EmbeddedStore::open(scratch.path().join("store"), id, StoreConfig::default());
         let store = Arc::new(store.map_err(Exit::missing)?);
         let config = node::consumer_config(&self.options.fold);
         let (_feed, silent) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);

@@ -34,10 +34,10 @@ pub async fn run(options: &BenchTakeover) -> Result<(), Exit> {
     let rate = options.rate;
     let _load = deployment.load(workload, rate);
     output::line(format_args!(
-        "takeover: two consumers, {rate} matches/s in {environments} environments; one consumer is \
-         killed.\nfirst and all: seconds until the heir stored, on the first and on every partition \
-         of the dead,\na record that was appended after the kill. replayed: events that the heir \
-         found in the store\n{:>14} {:>6} {:>11} {:>8} {:>8} {:>9}",
+        "takeover: two consumers, {rate} matches/s in {environments} environments; one is killed.\n\
+         first and all: seconds until the heir stored, on the first and on every partition of the \
+         dead,\na record that was appended after the kill. replayed: events that the heir found in \
+         the store\n{:>14} {:>6} {:>11} {:>8} {:>8} {:>9}",
         "session", "kill", "partitions", "first s", "all s", "replayed"
     ))?;
     for timeout in &options.session_timeouts {

@@ -124,21 +124,20 @@ impl Tables {
         in_flight_max: usize,
     ) -> Result<(f64, f64), Exit> {
         let mut written = 0.0;
-        let shapes: Vec<BatchShape> = shapes
-            .take_while(|shape| {
-                let is_wanted = written < rows;
-                written += shape.rows as f64;
-                is_wanted
-            })
-            .collect();
+        let shapes = shapes.take_while(|shape| {
+            let is_wanted = written < rows;
+            written += shape.rows as f64;
+            is_wanted
+        });
         let first = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let first = state.used;
-            state.used += shapes.len() as i64;
+            // Each batch has a row at least.
+            state.used += rows as i64 + 1;
             first
         };
         let (started, cpu) = (Instant::now(), cpu_seconds());
-        let done = self.writer.write(shapes.into_iter(), first, in_flight_max).await;
+        let done = self.writer.write(shapes, first, in_flight_max).await;
         done.map_err(Exit::missing)?;
         Ok((started.elapsed().as_secs_f64(), cpu_seconds() - cpu))
     }

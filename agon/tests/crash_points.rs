@@ -104,7 +104,7 @@ fn numbers(file: u64) -> impl Iterator<Item = (u64, bool)> {
 }
 
 fn match_line(n: u64, is_other: bool) -> String {
-    let outcome = if (n % 3 == 0) != is_other { "1" } else { "0" };
+    let outcome = if n.is_multiple_of(3) != is_other { "1" } else { "0" };
     format!("m{n},2026-01-01,agent-{},agent-{},{outcome}\n", n * n % 11, 11 + n % 13)
 }
 
@@ -117,7 +117,8 @@ fn change_line(n: u64) -> String {
     let user = format!("user {}", n % 70);
     let meta = json!({"id": format!("c{n}"), "dt": "2026-01-01T00:00:00Z"});
     let server = format!("{}.example.org", n % 5);
-    let line = json!({"meta": meta, "user": user, "bot": n % 4 == 0, "server_name": server});
+    let line =
+        json!({"meta": meta, "user": user, "bot": n.is_multiple_of(4), "server_name": server});
     format!("{line}\n")
 }
 

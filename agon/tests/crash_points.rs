@@ -118,8 +118,7 @@ fn change_line(n: u64) -> String {
     let meta = json!({"id": format!("c{n}"), "dt": "2026-01-01T00:00:00Z"});
     let server = format!("{}.example.org", n % 5);
     let is_bot = n.is_multiple_of(4);
-    let line =
-        json!({"meta": meta, "user": user, "bot": is_bot, "server_name": server});
+    let line = json!({"meta": meta, "user": user, "bot": is_bot, "server_name": server});
     format!("{line}\n")
 }
 

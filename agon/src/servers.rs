@@ -5,14 +5,16 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agon_consumer::ConsumerConfig;
+use agon_consumer::{Consumer, ConsumerConfig};
 use agon_kafka::{KafkaAddress, KafkaFeed, KafkaGroup, KafkaLog, KafkaSettings};
+use agon_memory::{MemoryFeed, SystemClock};
 use agon_ports::{
     ChangePublisher, ChangeSubscriber, EventLog, Group, PortError, Retry, StoreInspector,
 };
 use agon_scylla::{
     CqlAddress, LogFacts, ScyllaControl, ScyllaInspector, ScyllaStore, StoreSettings,
 };
+use prometheus::Registry;
 use tokio::time::Instant;
 
 use crate::cli;
@@ -164,6 +166,22 @@ pub fn consumer_config(fold: &cli::FoldLimits) -> ConsumerConfig {
         crash: crate::faults::consumer_hook(),
         ..usual
     }
+}
+
+/// Folds all partitions in this process alone, telling nobody.
+///
+/// # Errors
+/// When log and store do not belong together.
+pub async fn fold_alone(
+    log: Arc<KafkaLog>,
+    store: Arc<ScyllaStore>,
+    fold: &cli::FoldLimits,
+) -> Result<Consumer, Exit> {
+    let (_feed, publisher) = MemoryFeed::with_publisher(1);
+    let (config, publisher) = (consumer_config(fold), Arc::new(publisher));
+    let registry = Registry::new();
+    let consumer = Consumer::start(config, log, store, publisher, Arc::new(SystemClock), &registry);
+    consumer.await.map_err(Exit::missing)
 }
 
 /// Everything that a role stands on.

@@ -1,20 +1,17 @@
 //! The ids of topics. The broker gives each topic one when it is made, so a topic that was removed
 //! and made again is noticed. The crate `rdkafka` does not wrap this call, so it is made on the C
-//! library itself. Every pointer that is ours to free is in an
-//! [`Owned`].
+//! library itself. Every pointer that is ours to free is in an [`Owned`].
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
-use std::ptr;
 
 use rdkafka::bindings as native;
 use rdkafka::client::Client;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::error::{KafkaError, KafkaResult};
 
 use crate::client::Words;
-use crate::owned::Owned;
+use crate::owned::{Owned, admitted, answer};
 
 /// Topic ids by topic name. A broker that gives topics no ids says zero.
 pub(crate) type TopicIds = BTreeMap<String, u128>;
@@ -31,35 +28,18 @@ pub(crate) fn topic_ids(
     let names: Vec<CString> =
         names.iter().map(|name| CString::new(name.as_str())).collect::<Result<_, _>>()?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
-    let handle = client.native_ptr();
     // SAFETY: `pointers` are as many C strings as said, alive in `names`; the call copies them.
     let topics = unsafe {
         native::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len())
     };
     let topics = Owned::new(topics, native::rd_kafka_TopicCollection_destroy)?;
     let operation = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    // SAFETY: `handle` is alive for as long as `client` is borrowed.
-    let options = unsafe { native::rd_kafka_AdminOptions_new(handle, operation) };
-    let options = Owned::new(options, native::rd_kafka_AdminOptions_destroy)?;
-    // SAFETY: `options` is alive; a null buffer of size 0 takes no words of an error.
-    let answer = unsafe {
-        native::rd_kafka_AdminOptions_set_request_timeout(
-            options.get(),
-            timeout_ms,
-            ptr::null_mut(),
-            0,
-        )
-    };
-    admitted(answer)?;
-    // SAFETY: `handle` is alive, see above; the queue is freed before this function ends.
-    let queue = unsafe { native::rd_kafka_queue_new(handle) };
-    let queue = Owned::new(queue, native::rd_kafka_queue_destroy)?;
-    // SAFETY: all four are alive; the call copies topics and options and keeps the queue itself.
-    let event = unsafe {
-        native::rd_kafka_DescribeTopics(handle, topics.get(), options.get(), queue.get());
-        native::rd_kafka_queue_poll(queue.get(), timeout_ms)
-    };
-    read_event(&Owned::new(event, native::rd_kafka_event_destroy)?)
+    let event = answer(client, operation, timeout_ms, |handle, options, queue| {
+        // SAFETY: all four are alive; the call copies topics and options and keeps the queue
+        // itself.
+        unsafe { native::rd_kafka_DescribeTopics(handle, topics.get(), options, queue) };
+    })?;
+    read_event(&event)
 }
 
 fn read_event(event: &Owned<native::rd_kafka_event_t>) -> KafkaResult<TopicIds> {
@@ -97,11 +77,4 @@ fn read_event(event: &Owned<native::rd_kafka_event_t>) -> KafkaResult<TopicIds> 
         ids.insert(name.to_string_lossy().into_owned(), id);
     }
     Ok(ids)
-}
-
-pub(crate) fn admitted(code: RDKafkaRespErr) -> KafkaResult<()> {
-    match RDKafkaErrorCode::from(code) {
-        RDKafkaErrorCode::NoError => Ok(()),
-        code => Err(KafkaError::AdminOp(code)),
-    }
 }

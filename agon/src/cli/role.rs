@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::FoldLimits;
-use super::place::{Place, Servers, duration};
+use super::place::{Servers, duration};
 
 /// Where a role answers.
 #[derive(Clone, Debug, Args)]
@@ -22,7 +22,7 @@ pub struct Listen {
 #[derive(Debug, Args)]
 pub struct Init {
     #[command(flatten)]
-    pub place: Place,
+    pub servers: Servers,
     /// Partitions of each topic of events; recorded, and never changed.
     #[arg(long, env = "AGON_PARTITIONS", value_name = "N")]
     pub partitions: Option<u32>,
@@ -38,8 +38,8 @@ pub struct Init {
         value_name = "TIME"
     )]
     pub changes_retention: Duration,
-    /// The topics were made anew and what is stored of the old ones is to be folded over: begins
-    /// the next epoch of stamps, so that new facts win over old ones.
+    /// The topics were made anew: empties the tables of what was folded of the old ones, and
+    /// begins the next epoch of stamps, so that new facts win over late old ones.
     #[arg(long)]
     pub new_epoch: bool,
 }

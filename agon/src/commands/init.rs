@@ -11,15 +11,8 @@ use crate::{output, servers};
 /// # Errors
 /// When a server is away for longer than `--wait`, or holds something that differs.
 pub async fn run(options: cli::Init) -> Result<(), Exit> {
-    let (place, wait) = (&options.place, options.place.wait.wait);
-    let (Some(kafka), Some(cql)) = (&place.log, &place.store) else {
-        return Err(Exit::Usage(
-            "name both servers: --log kafka://HOST:PORT --store cql://HOST:PORT/KEYSPACE; a data \
-             directory needs no init"
-                .into(),
-        ));
-    };
-    let settings = place.topics.settings();
+    let cli::Servers { log: kafka, store: cql, topics, wait } = &options.servers;
+    let (settings, wait) = (topics.settings(), wait.wait);
     let topics = agon_kafka::InitSettings {
         partitions: options.partitions.unwrap_or(PARTITIONS_DEFAULT),
         replication: options.replication,

@@ -1,12 +1,11 @@
 //! `agon rebuild`: the store anew from the log, in a directory or on servers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agon_consumer::Consumer;
 use agon_embedded::store::EmbeddedStore;
 use agon_kafka::KafkaAddress;
-use agon_memory::{MemoryFeed, SystemClock};
+use agon_memory::MemoryFeed;
 use agon_ports::EventLog;
 use agon_scylla::CqlAddress;
 use prometheus::Registry;
@@ -42,17 +41,7 @@ async fn on_servers(
     servers::store(store, servers::facts(&log), wait).await?;
     agon_scylla::wipe(store).await.map_err(Exit::missing)?;
     let store = servers::store(store, servers::facts(&log), wait).await?;
-    let (_feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
-    let registry = Registry::new();
-    let consumer = Consumer::start(
-        servers::consumer_config(&options.limits.fold),
-        log.clone(),
-        store,
-        Arc::new(publisher),
-        Arc::new(SystemClock),
-        &registry,
-    );
-    let consumer = consumer.await.map_err(Exit::missing)?;
+    let consumer = servers::fold_alone(log.clone(), store, &options.limits.fold).await?;
     finish(consumer, log.as_ref(), options).await
 }
 

@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char};
-use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings as native;
@@ -12,8 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::client::{Cluster, Words};
-use crate::describe::admitted;
-use crate::owned::Owned;
+use crate::owned::{Owned, admitted, answer};
 
 /// Counts the members of a group; one that does not exist has none. Blocks.
 ///
@@ -43,36 +41,13 @@ pub(super) fn count(cluster: &Cluster, group: &str) -> KafkaResult<usize> {
 fn count_newer(client: &Client<Words>, group: &str, timeout_ms: i32) -> KafkaResult<usize> {
     let name = CString::new(group)?;
     let mut names: [*const c_char; 1] = [name.as_ptr()];
-    let handle = client.native_ptr();
     let operation = native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    // SAFETY: `handle` is alive for as long as `client` is borrowed.
-    let options = unsafe { native::rd_kafka_AdminOptions_new(handle, operation) };
-    let options = Owned::new(options, native::rd_kafka_AdminOptions_destroy)?;
-    // SAFETY: `options` is alive; a null buffer of size 0 takes no words of an error.
-    let answer = unsafe {
-        native::rd_kafka_AdminOptions_set_request_timeout(
-            options.get(),
-            timeout_ms,
-            ptr::null_mut(),
-            0,
-        )
-    };
-    admitted(answer)?;
-    // SAFETY: `handle` is alive, see above; the queue is freed before this function ends.
-    let queue = unsafe { native::rd_kafka_queue_new(handle) };
-    let queue = Owned::new(queue, native::rd_kafka_queue_destroy)?;
-    // SAFETY: all are alive, and `names` is one C string; the call copies names and options.
-    let event = unsafe {
-        native::rd_kafka_DescribeConsumerGroups(
-            handle,
-            names.as_mut_ptr(),
-            names.len(),
-            options.get(),
-            queue.get(),
-        );
-        native::rd_kafka_queue_poll(queue.get(), timeout_ms)
-    };
-    read_event(&Owned::new(event, native::rd_kafka_event_destroy)?)
+    let event = answer(client, operation, timeout_ms, |handle, options, queue| {
+        let (groups, count) = (names.as_mut_ptr(), names.len());
+        // SAFETY: all are alive, and `names` is one C string; the call copies names and options.
+        unsafe { native::rd_kafka_DescribeConsumerGroups(handle, groups, count, options, queue) };
+    })?;
+    read_event(&event)
 }
 
 fn read_event(event: &Owned<native::rd_kafka_event_t>) -> KafkaResult<usize> {

@@ -7,6 +7,8 @@
 //! matches, history              chunks: the rows of one flush side by side, by their first offset
 //! agent_cells, dead_letters, progress   a row a row
 //! ```
+//! What belongs to an agent stands in buckets of agents, not in a partition an agent: a flush moves
+//! many agents, and a request costs more than a row.
 //! A value is a blob of `row_bytes::value_bytes`, so its bits are exact. Key columns are readable.
 //! Every statement of a projection table carries its own stamp (see [`crate::stamp`]): no write
 //! goes by a clock, none is conditional, nothing expires and nothing is deleted. `control`, `meta`
@@ -25,12 +27,13 @@ pub(crate) struct TableDef {
     pub(crate) regular: &'static [Column],
 }
 
-const KIND: Column = ("cell_kind", "tinyint");
-const ID: Column = ("cell_id", "text");
+pub(crate) const KIND: Column = ("cell_kind", "tinyint");
+pub(crate) const ID: Column = ("cell_id", "text");
 const GENERATION: Column = ("generation", "int");
 const FOLD_VERSION: Column = ("fold_version", "int");
 const TOPIC: Column = ("topic", "tinyint");
 const PARTITION: Column = ("partition", "int");
+const AGENT: Column = ("agent", "text");
 const VALUE: Column = ("value", "blob");
 const SINCE: Column = ("since", "bigint");
 
@@ -81,20 +84,20 @@ pub(crate) const MATCHES: TableDef = TableDef {
     regular: &[("last", "bigint"), ("chunk", "blob")],
 };
 
-/// What happened to an agent in a cell, in chunks.
+/// What happened to an agent in a cell, in chunks, in buckets of agents.
 pub(crate) const HISTORY: TableDef = TableDef {
     name: "history",
-    partition: &[KIND, ID, GENERATION, FOLD_VERSION, ("agent", "text")],
-    clustering: &[("first", "bigint")],
+    partition: &[KIND, ID, GENERATION, FOLD_VERSION, ("bucket", "tinyint")],
+    clustering: &[AGENT, ("first", "bigint")],
     statics: &[],
     regular: &[("last", "bigint"), ("chunk", "blob")],
 };
 
-/// The cells that an agent is in.
+/// The cells that an agent is in, in buckets of agents.
 pub(crate) const AGENT_CELLS: TableDef = TableDef {
     name: "agent_cells",
-    partition: &[("agent", "text"), GENERATION, FOLD_VERSION],
-    clustering: &[KIND, ID],
+    partition: &[("bucket", "tinyint"), GENERATION, FOLD_VERSION],
+    clustering: &[AGENT, KIND, ID],
     statics: &[],
     regular: &[SINCE],
 };

@@ -275,8 +275,9 @@ async fn what_no_completed_flush_vouches_for_is_hidden() {
             "first_seen (CELL, bucket, identity, offset, content) \
              VALUES (GO, 0, {mark}, 6, {mark}) USING TIMESTAMP {six}"
         ),
-        "agent_cells (agent, generation, fold_version, cell_kind, cell_id, since) \
-         VALUES ('zoe', 1, 1, 1, 'go', 6) USING TIMESTAMP 13"
+        // The buckets of agents are their murmur2 over 64, and over 32 for histories.
+        "agent_cells (bucket, generation, fold_version, agent, cell_kind, cell_id, since) \
+         VALUES (33, 1, 1, 'zoe', 1, 'go', 6) USING TIMESTAMP 13"
             .to_owned(),
         format!(
             "users (CELL, bucket, user, since) VALUES (NEW, 0, 0x01, 0) USING TIMESTAMP {}",
@@ -358,13 +359,14 @@ async fn what_was_written_by_hand_is_named() {
             "offset 0 and on".to_owned(),
         ),
         (
-            "UPDATE ks.history SET last = 4 WHERE KEY AND agent = 'ana' AND first = 0",
+            "UPDATE ks.history SET last = 4 WHERE KEY AND bucket = 8 AND \
+             agent = 'ana' AND first = 0",
             "history",
             agent,
         ),
         (
-            "UPDATE ks.agent_cells SET since = 0 WHERE agent = 'ana' AND \
-             generation = 1 AND fold_version = 1 AND cell_kind = 1 AND cell_id = 'go'",
+            "UPDATE ks.agent_cells SET since = 0 WHERE bucket = 40 AND generation = 1 \
+             AND fold_version = 1 AND agent = 'ana' AND cell_kind = 1 AND cell_id = 'go'",
             "agent_cells",
             "ana".to_owned(),
         ),

@@ -7,5 +7,6 @@ mod write;
 
 pub(crate) use plan::{Limits, Plan, plan};
 pub(crate) use write::{
-    BUCKETS, FOLDED_BY, Kind, LIVE, Write, bucket_of, bucket_of_offset, columns_of,
+    BUCKETS, FOLDED_BY, Kind, LIVE, Write, agent_bucket, bucket_of, bucket_of_offset, columns_of,
+    history_bucket,
 };

@@ -16,7 +16,7 @@ use agon_projections::{CellFlush, Flush, Row, RowKey, Table};
 use agon_schema::AgentId;
 use thiserror::Error;
 
-use super::write::{What, Write, bucket_of, bucket_of_offset};
+use super::write::{What, Write, agent_bucket, bucket_of, bucket_of_offset, history_bucket};
 use crate::cell_name::CellName;
 use crate::chunk::cut;
 use crate::controls::{Control, is_broken};
@@ -62,14 +62,15 @@ pub(crate) struct Plan {
 /// Plans a flush.
 pub(crate) fn plan(flush: &Flush, stamps: Stamps, limits: Limits) -> Result<Plan, PlanError> {
     let mut plan = Plan::default();
+    // What lies beside the rows of other cells.
+    let mut groups = Groups::default();
     for cell in &flush.cells {
         let mut part = Part::new(cell, stamps, limits);
-        part.read()?;
+        part.read(&mut groups)?;
         let (side, own) = part.finish()?;
         plan.side.extend(side);
         plan.cells.push(own);
     }
-    let mut groups = Groups::default();
     for row in &flush.rows {
         let (place, write) = of_no_cell(row, stamps)?;
         groups.push(place, write);
@@ -103,7 +104,7 @@ fn of_no_cell(row: &Row, stamps: Stamps) -> Result<(Place, Write), PlanError> {
     }
 }
 
-/// A partition of a table, among those of one cell or one source.
+/// A partition of a table, among those of one cell, of one source, or of all agents.
 type Place = (Table, i64);
 
 /// Writes by the partition that they go to.
@@ -148,8 +149,6 @@ struct Part<'a> {
     limits: Limits,
     own: Vec<Write>,
     groups: Groups,
-    /// Rows that go to partitions of their own, each alone.
-    alone: Vec<Vec<Write>>,
     matches: BTreeMap<u64, Vec<u8>>,
     history: BTreeMap<&'a AgentId, BTreeMap<u64, Vec<u8>>>,
 }
@@ -163,28 +162,27 @@ impl<'a> Part<'a> {
             limits,
             own: Vec::with_capacity(flush.own.len() + 1),
             groups: Groups::default(),
-            alone: Vec::new(),
             matches: BTreeMap::new(),
             history: BTreeMap::new(),
         }
     }
 
-    fn read(&mut self) -> Result<(), PlanError> {
+    fn read(&mut self, shared: &mut Groups) -> Result<(), PlanError> {
         let (cell, to) = (Arc::clone(&self.cell), self.flush.to);
         let stamp = self.stamps.latest(to)?;
         if self.flush.from.is_none() {
             let what = What::CellIndex { cell: Arc::clone(&cell) };
-            self.alone.push(vec![Write { what, stamp }]);
+            shared.push((Table::Heads, 0), Write { what, stamp });
         }
         let what = What::Applied { cell, applied: to as i64 };
         self.own.push(Write { what, stamp });
         for row in self.flush.own.iter().chain(&self.flush.side) {
-            self.row(row)?;
+            self.row(row, shared)?;
         }
         Ok(())
     }
 
-    fn row(&mut self, row: &'a Row) -> Result<(), PlanError> {
+    fn row(&mut self, row: &'a Row, shared: &mut Groups) -> Result<(), PlanError> {
         match (&row.key, &row.value) {
             (RowKey::Head(_), value @ Value::Head(head)) => {
                 let what = What::Head { cell: Arc::clone(&self.cell), head: value_bytes(value) };
@@ -231,8 +229,9 @@ impl<'a> Part<'a> {
             }
             (RowKey::AgentCell(agent, _), Value::Since(since)) => {
                 let (cell, agent) = (Arc::clone(&self.cell), agent.clone());
+                let place = (Table::AgentCells, i64::from(agent_bucket(&agent)));
                 let what = What::AgentCell { cell, agent, since: *since as i64 };
-                self.alone.push(vec![Write { what, stamp: self.stamps.latest(*since)? }]);
+                shared.push(place, Write { what, stamp: self.stamps.latest(*since)? });
             }
             (RowKey::DeadLetter(..) | RowKey::Refusal(..) | RowKey::Progress(_), _) => {
                 return Err(PlanError::OtherPlace(row.key.to_string()));
@@ -267,17 +266,15 @@ impl<'a> Part<'a> {
             let what = What::Matches { cell: Arc::clone(&self.cell), chunk };
             self.groups.push(place, Write { what, stamp });
         }
-        let mut side = self.alone;
         for (agent, rows) in self.history {
-            let mut writes = Vec::with_capacity(1);
+            let place = (Table::History, i64::from(history_bucket(agent)));
             for chunk in cut(rows, self.limits.bytes) {
                 let stamp = self.stamps.latest(chunk.last)?;
                 let (cell, agent) = (Arc::clone(&self.cell), agent.clone());
-                writes.push(Write { what: What::History { cell, agent, chunk }, stamp });
+                self.groups
+                    .push(place, Write { what: What::History { cell, agent, chunk }, stamp });
             }
-            cut_batches(writes, self.limits, &mut side);
         }
-        side.extend(self.groups.batches(self.limits));
-        Ok((side, self.own))
+        Ok((self.groups.batches(self.limits), self.own))
     }
 }

@@ -112,24 +112,46 @@ fn of_users_and_identities_the_earliest_stays() {
 }
 
 #[test]
-fn a_history_is_one_chunk_a_flush_and_agent() {
+fn a_history_is_one_chunk_a_flush_and_agent_in_buckets_of_agents() {
     let side = vec![history(1, 10), history(2, 10), history(1, 12), history(1, 5_000)];
     let plan = planned(&flush(Some(9), 5_000, vec![], side));
-    let spans: Vec<(&str, u64, u64, i64)> = plan
-        .side
-        .iter()
-        .flatten()
-        .map(|write| match &write.what {
-            What::History { agent, chunk, .. } => {
-                (agent.as_str(), chunk.first, chunk.last, write.stamp)
-            }
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let span = |write: &Write| match &write.what {
+        What::History { agent, chunk, .. } => {
+            (agent.as_str().to_owned(), chunk.first, chunk.last, write.stamp)
+        }
+        other => panic!("{other:?}"),
+    };
+    let mut spans: Vec<_> = plan.side.iter().flatten().map(span).collect();
+    spans.sort();
     // No chunk crosses a multiple of 4096.
     let expected = [("a1", 10, 12, 25), ("a1", 5_000, 5_000, 10_001), ("a2", 10, 10, 21)];
-    assert_eq!(spans, expected);
-    assert_eq!(plan.side.len(), 2, "one batch a partition");
+    assert_eq!(spans, expected.map(|(agent, a, b, c)| (agent.to_owned(), a, b, c)));
+    assert_eq!(plan.side.len(), 2, "one batch a bucket");
+
+    let side: Vec<Row> = (0..400).map(|n| history(n, 10 + n)).collect();
+    let plan = planned(&flush(Some(9), 5_000, vec![], side));
+    assert_eq!((plan.side.len(), plan.side.iter().flatten().count()), (32, 400));
+}
+
+#[test]
+fn the_cells_of_agents_share_batches_beyond_their_cell() {
+    let of = |name: &str, side: &[u64]| {
+        let key = CellKey::Environment(EnvironmentId::new(name).unwrap());
+        let row = |n: &u64| {
+            let key = RowKey::AgentCell(agent(*n), key.clone());
+            Row { key, value: Value::Since(10) }
+        };
+        let side = side.iter().map(row).collect();
+        CellFlush { key: key.clone(), from: None, to: 10, own: vec![], side }
+    };
+    let mut flush = flush(None, 10, vec![], vec![]);
+    flush.cells = vec![of("chess", &[1, 2]), of("go", &[1])];
+    let plan = planned(&flush);
+    let mut groups: Vec<_> = plan.side.iter().map(|writes| kinds(writes)).collect();
+    groups.sort_by_key(Vec::len);
+    let agents = |count| vec![Kind::AgentCell; count];
+    assert_eq!(groups[..1], [agents(1)]);
+    assert!(groups.contains(&agents(2)) && groups.contains(&vec![Kind::CellIndex; 2]));
 }
 
 #[test]

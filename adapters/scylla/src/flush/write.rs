@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agon_projections::{FOLD_VERSION, GENERATION};
+use agon_schema::topic::partition_of;
 use agon_schema::{AgentId, TopicPartition};
 use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
@@ -115,6 +116,21 @@ pub(crate) fn bucket_of(mark: &[u8; 16]) -> i8 {
 /// Buckets of hashes.
 pub(crate) const BUCKETS: i8 = 16;
 
+/// Buckets of the agents of a cell, for their histories, and of all agents, for the cells they are
+/// in. Never to be changed: rows would be looked for where they are not.
+const HISTORY_BUCKETS: u32 = 32;
+const AGENT_BUCKETS: u32 = 64;
+
+/// The bucket of an agent's history in a cell.
+pub(crate) fn history_bucket(agent: &AgentId) -> i8 {
+    partition_of(agent.as_str().as_bytes(), HISTORY_BUCKETS) as i8
+}
+
+/// The bucket of the cells that an agent is in.
+pub(crate) fn agent_bucket(agent: &AgentId) -> i8 {
+    partition_of(agent.as_str().as_bytes(), AGENT_BUCKETS) as i8
+}
+
 /// The bucket of an offset. Whole windows of chunks lie in one.
 pub(crate) fn bucket_of_offset(offset: u64) -> i64 {
     (offset >> 18) as i64
@@ -198,12 +214,14 @@ impl SerializeRow for Write {
                     .serialize(ctx, out)
             }
             What::History { cell, agent, chunk: Chunk { first, last, bytes } } => {
-                let (agent, first, last) = (agent.as_str(), *first as i64, *last as i64);
-                (cell.kind, &cell.id, live, by, agent, first, last, bytes, stamp)
+                let (bucket, agent) = (history_bucket(agent), agent.as_str());
+                let (first, last) = (*first as i64, *last as i64);
+                (cell.kind, &cell.id, live, by, bucket, agent, first, last, bytes, stamp)
                     .serialize(ctx, out)
             }
             What::AgentCell { cell, agent, since } => {
-                (agent.as_str(), live, by, cell.kind, &cell.id, since, stamp).serialize(ctx, out)
+                let (bucket, agent) = (agent_bucket(agent), agent.as_str());
+                (bucket, live, by, agent, cell.kind, &cell.id, since, stamp).serialize(ctx, out)
             }
             What::DeadLetter { source, offset, value } => {
                 let ((topic, partition), bucket) = (columns_of(*source), bucket_of_offset(*offset));

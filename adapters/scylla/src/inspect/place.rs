@@ -2,14 +2,15 @@
 
 use agon_projections::row_bytes::{Prefix, prefix_bytes};
 use agon_projections::{CellKey, FOLD_VERSION, GENERATION, RowKey, Table};
+use agon_schema::topic::partition_of;
 use agon_schema::{AgentId, TopicPartition};
 use scylla::value::CqlValue;
 
 use crate::cell_name::CellName;
 use crate::tables::{self, TableDef};
 
-/// One partition. A bucket is the first four bits of a hash, or the part of an offset above its low
-/// 18 bits.
+/// One partition, or what one agent has of it. A bucket is the first four bits of a hash, the part
+/// of an offset above its low 18 bits, or the agent's: its murmur2 over 32 (history) or 64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Cell(CellKey),
@@ -48,6 +49,13 @@ fn offset_bucket(offset: u64) -> i64 {
     (offset / (1 << 18)) as i64
 }
 
+/// The bucket of an agent among so many, and its name.
+fn of_agent(agent: &AgentId, buckets: u32) -> (CqlValue, CqlValue) {
+    let agent = agent.as_str();
+    let bucket = partition_of(agent.as_bytes(), buckets) as i8;
+    (CqlValue::TinyInt(bucket), CqlValue::Text(agent.to_owned()))
+}
+
 impl Place {
     /// Where the row of a key lies.
     pub(super) fn of(key: &RowKey) -> Place {
@@ -71,7 +79,16 @@ impl Place {
         }
     }
 
-    /// The values of the partition's columns, in the order of the definition.
+    /// What goes on after the equality of the partition's columns.
+    pub(super) fn within(&self) -> &'static str {
+        match self {
+            Place::Player(..) | Place::Agent(_) => " AND agent = ?",
+            _ => "",
+        }
+    }
+
+    /// The values of the partition's columns, in the order of the definition, and those of
+    /// [`within`](Place::within).
     pub(super) fn values(&self) -> Vec<CqlValue> {
         let by = [CqlValue::Int(GENERATION as i32), CqlValue::Int(FOLD_VERSION as i32)];
         let of_cell = |cell: &CellKey, more: Option<CqlValue>| {
@@ -92,11 +109,12 @@ impl Place {
                 of_cell(cell, Some(CqlValue::BigInt(*bucket))).collect()
             }
             Place::Player(cell, agent) => {
-                of_cell(cell, Some(CqlValue::Text(agent.as_str().to_owned()))).collect()
+                let (bucket, agent) = of_agent(agent, 32);
+                of_cell(cell, Some(bucket)).chain([agent]).collect()
             }
             Place::Agent(agent) => {
-                let agent = CqlValue::Text(agent.as_str().to_owned());
-                [agent].into_iter().chain(by).collect()
+                let (bucket, agent) = of_agent(agent, 64);
+                [bucket].into_iter().chain(by).chain([agent]).collect()
             }
             Place::Source(source) => of_source(source, None).collect(),
             Place::SourceHashBucket(source, bucket) => {

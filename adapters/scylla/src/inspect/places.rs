@@ -55,7 +55,8 @@ impl Listing {
     }
 }
 
-/// Reads `SELECT DISTINCT` of the columns of a partition and keeps the live ones that have a name.
+/// Reads the names of all partitions, and of the agents in them, and keeps the live ones that have
+/// a name.
 async fn places(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError> {
     let mut places = Vec::new();
     let by = "generation, fold_version";
@@ -87,16 +88,21 @@ async fn places(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError>
             let act = |(kind, id, g, f, agent): (i8, String, i32, i32, String)| {
                 let cell = cell(kind, id).filter(|_| is_live(g, f));
                 let named = cell.zip(AgentId::new(agent).ok());
-                places.extend(named.map(|(cell, agent)| Place::Player(cell, agent)));
+                let place = named.map(|(cell, agent)| Place::Player(cell, agent));
+                // The chunks of an agent follow one another.
+                places.extend(place.filter(|place| places.last() != Some(place)));
             };
-            asker.whole(&format!("{of_cell}, agent"), definition, act).await?;
+            let every = format!("cell_kind, cell_id, {by}, agent");
+            asker.whole(&every, definition, act).await?;
         }
         Table::AgentCells => {
             let act = |(agent, g, f): (String, i32, i32)| {
                 let agent = AgentId::new(agent).ok().filter(|_| is_live(g, f));
-                places.extend(agent.map(Place::Agent));
+                let place = agent.map(Place::Agent);
+                // The cells of an agent follow one another.
+                places.extend(place.filter(|place| places.last() != Some(place)));
             };
-            asker.whole(&format!("DISTINCT agent, {by}"), definition, act).await?;
+            asker.whole(&format!("agent, {by}"), definition, act).await?;
         }
         Table::Refusals => {
             let act = |(topic, partition, g, f, bucket): (i8, i32, i32, i32, i8)| {

@@ -176,8 +176,9 @@ pub(super) async fn agent_cells(
     place: &Place,
 ) -> Result<BTreeMap<CellKey, (Vec<u8>, Option<u64>)>, RequestError> {
     let select = "cell_kind, cell_id, since";
-    let rows: Vec<(i8, String, Option<i64>)> =
-        asker.partition(select, definition(Table::AgentCells), "", place.values()).await?;
+    let rows: Vec<(i8, String, Option<i64>)> = asker
+        .partition(select, definition(Table::AgentCells), place.within(), place.values())
+        .await?;
     let mut cells = BTreeMap::new();
     for (kind, id, since) in rows {
         let since = since.map(|since| since as u64);
@@ -198,9 +199,9 @@ pub(super) async fn window(
 ) -> Result<BTreeMap<u64, Vec<u8>>, RequestError> {
     let mut values = place.values();
     values.extend([window, window + WINDOW].map(|offset| CqlValue::BigInt(offset as i64)));
-    let more = " AND first >= ? AND first < ?";
+    let more = format!("{} AND first >= ? AND first < ?", place.within());
     let chunks: Vec<(i64, Option<Vec<u8>>)> =
-        asker.partition("first, chunk", definition(table), more, values).await?;
+        asker.partition("first, chunk", definition(table), &more, values).await?;
     let mut rows = BTreeMap::new();
     for (first, chunk) in chunks {
         chunk::add(first, &chunk.unwrap_or_default(), &mut rows);
@@ -221,9 +222,9 @@ async fn chunked(
     loop {
         let mut values = place.values();
         values.extend([CqlValue::BigInt(start as i64), CqlValue::Int(CHUNKS_MAX as i32)]);
-        let more = " AND first >= ? LIMIT ?";
+        let more = format!("{} AND first >= ? LIMIT ?", place.within());
         let mut chunks: Vec<(i64, Option<Vec<u8>>)> =
-            asker.partition("first, chunk", definition(table), more, values).await?;
+            asker.partition("first, chunk", definition(table), &more, values).await?;
         let is_last = chunks.len() < CHUNKS_MAX;
         let windows = |first: i64| first as u64 - first as u64 % WINDOW;
         // The last window may go on: its chunks are read together with the others of it.

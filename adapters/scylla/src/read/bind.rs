@@ -2,7 +2,7 @@
 
 use agon_ports::Order;
 use agon_projections::CellKey;
-use agon_schema::TopicPartition;
+use agon_schema::{AgentId, TopicPartition};
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::SerializationError;
@@ -12,7 +12,7 @@ use scylla::statement::prepared::PreparedStatement;
 
 use crate::cell_name::CellName;
 use crate::error::RequestError;
-use crate::flush::{FOLDED_BY, LIVE, columns_of};
+use crate::flush::{FOLDED_BY, LIVE, agent_bucket, columns_of};
 use crate::link::Link;
 use crate::session::prepare;
 use crate::tables::TableDef;
@@ -51,6 +51,12 @@ impl SerializeValue for Bind {
 pub(super) fn of_cell(cell: &CellKey) -> Vec<Bind> {
     let CellName { kind, id } = CellName::from(cell);
     vec![Bind::Tiny(kind), Bind::Text(id), Bind::Int(LIVE), Bind::Int(FOLDED_BY)]
+}
+
+/// The partition of the cells that an agent is in, and the agent.
+pub(super) fn of_agent(agent: &AgentId) -> Vec<Bind> {
+    let bucket = Bind::Tiny(agent_bucket(agent));
+    vec![bucket, Bind::Int(LIVE), Bind::Int(FOLDED_BY), Bind::Text(agent.as_str().to_owned())]
 }
 
 /// The first columns of a partition of one source.

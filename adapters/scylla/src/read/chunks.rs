@@ -14,7 +14,7 @@ use super::bind::{Bind, Start, of_cell};
 use super::{Page, Reader, damaged};
 use crate::chunk::{self, WINDOW, window_of};
 use crate::error::RequestError;
-use crate::flush::bucket_of_offset;
+use crate::flush::{bucket_of_offset, history_bucket};
 
 /// Chunks that are read at once at least and at most; a chunk seldom holds more than a flush does.
 const CHUNKS_MIN: usize = 16;
@@ -35,7 +35,7 @@ impl Chunked {
         }
     }
 
-    /// The partition in which a window lies.
+    /// The part of a partition in which a window lies.
     fn partition(&self, window: u64) -> Vec<Bind> {
         match self {
             Chunked::Matches(cell) => {
@@ -45,7 +45,8 @@ impl Chunked {
             }
             Chunked::History(cell, agent) => {
                 let mut values = of_cell(cell);
-                values.push(Bind::Text(agent.as_str().to_owned()));
+                let bucket = Bind::Tiny(history_bucket(agent));
+                values.extend([bucket, Bind::Text(agent.as_str().to_owned())]);
                 values
             }
         }

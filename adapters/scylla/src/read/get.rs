@@ -7,7 +7,7 @@ use agon_projections::{Applied, CellKey, Row, RowKey, Table};
 use agon_schema::{AgentId, TopicPartition};
 use futures::future::try_join_all;
 
-use super::bind::Bind;
+use super::bind::{Bind, of_agent};
 use super::chunks::{Chunked, offset_of};
 use super::marked::{Marked, mark_of};
 use super::own::id_of;
@@ -15,7 +15,7 @@ use super::{IN_MAX, Reader, is_shown};
 use crate::cell_name::CellName;
 use crate::chunk::window_of;
 use crate::error::RequestError;
-use crate::flush::{FOLDED_BY, LIVE, bucket_of, bucket_of_offset};
+use crate::flush::{bucket_of, bucket_of_offset};
 
 /// Keys that one read answers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -182,13 +182,8 @@ impl Reader {
         through: u64,
     ) -> Result<Vec<Row>, RequestError> {
         let CellName { kind, id } = CellName::from(&cell);
-        let values = vec![
-            Bind::Text(agent.as_str().to_owned()),
-            Bind::Int(LIVE),
-            Bind::Int(FOLDED_BY),
-            Bind::Tiny(kind),
-            Bind::Text(id),
-        ];
+        let mut values = of_agent(&agent);
+        values.extend([Bind::Tiny(kind), Bind::Text(id)]);
         let found = self.link.rows::<(i64,)>(&self.reads.agent_cell, values).await?;
         let shown = found.into_iter().map(|(since,)| since as u64);
         let key = RowKey::AgentCell(agent, cell);

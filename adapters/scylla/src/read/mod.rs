@@ -19,7 +19,7 @@ use agon_projections::row_bytes::{key_bytes, row_of_bytes};
 use agon_projections::{Applied, CellKey, Row, RowKey};
 use agon_schema::{AgentId, Topic, TopicPartition};
 
-use self::bind::{Bind, Start, of_source};
+use self::bind::{Bind, Start, of_agent, of_source};
 use self::statements::Reads;
 use crate::error::RequestError;
 use crate::flush::{FOLDED_BY, LIVE, bucket_of_offset};
@@ -146,8 +146,7 @@ impl Reader {
         let mut rows = Vec::new();
         while rows.len() < page.limit {
             let limit = page.limit - rows.len();
-            let partition =
-                vec![Bind::Text(agent.as_str().to_owned()), Bind::Int(LIVE), Bind::Int(FOLDED_BY)];
+            let partition = of_agent(agent);
             let names = &self.reads.agent_cells;
             let found = names
                 .rows::<(i8, String, i64)>(&self.link, partition, after.as_ref(), page.order, limit)

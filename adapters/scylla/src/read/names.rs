@@ -1,4 +1,4 @@
-//! Partitions whose rows are cells: the index of all cells, and the cells of an agent.
+//! Parts of a partition whose rows are cells: the index of all cells, and the cells of an agent.
 //!
 //! Environments and benchmarks stand in the order of their keys. Stream cells stand by the digits
 //! of their number, so all of them, as many as the log has partitions, are read and sorted.
@@ -14,7 +14,7 @@ use crate::cell_name::{CellName, STREAM};
 use crate::error::RequestError;
 use crate::link::Link;
 use crate::session::prepare;
-use crate::tables::TableDef;
+use crate::tables::{self, TableDef};
 
 /// A row whose clustering columns name a cell.
 pub(super) trait OfCell: for<'frame> DeserializeRow<'frame, 'frame> {
@@ -48,22 +48,27 @@ impl Names {
         table: &TableDef,
         select: &str,
     ) -> Result<Names, RequestError> {
-        let (table, of) = (table.name, table.in_partition());
-        let cql = |rest: &str| {
-            let cql = format!("SELECT {select} FROM {keyspace}.{table} WHERE {of} AND {rest}");
-            prepare(session, cql)
+        let Some(equal) = table.clustering.strip_suffix(&[tables::KIND, tables::ID]) else {
+            unreachable!("only tables whose rows end in a cell are read by cells");
         };
+        let equal: String = equal.iter().map(|(name, _)| format!(" AND {name} = ?")).collect();
+        let falls: Vec<_> =
+            table.clustering.iter().map(|(name, _)| format!("{name} DESC")).collect();
+        let (table, of, falls) = (table.name, table.in_partition(), falls.join(", "));
+        let cql = |rest: &str| {
+            let from = format!("SELECT {select} FROM {keyspace}.{table}");
+            prepare(session, format!("{from} WHERE {of}{equal} AND {rest}"))
+        };
+        let falling = format!("(cell_kind, cell_id) < (?, ?) ORDER BY {falls} LIMIT ?");
         Ok(Names {
             rising: cql("(cell_kind, cell_id) > (?, ?) AND (cell_kind) < (3) LIMIT ?").await?,
-            falling: cql(
-                "(cell_kind, cell_id) < (?, ?) ORDER BY cell_kind DESC, cell_id DESC LIMIT ?",
-            )
-            .await?,
+            falling: cql(&falling).await?,
             streams: cql("cell_kind = 3").await?,
         })
     }
 
-    /// The next rows of a partition after a cell, with their cells.
+    /// The next rows after a cell, with their cells. `partition` has the values of the partition's
+    /// columns and of those before the cell's.
     pub(super) async fn rows<R: OfCell>(
         &self,
         link: &Link,

@@ -53,6 +53,7 @@ impl Reads {
         );
         let window = " AND first >= ? AND first < ?";
         let cell = " AND cell_kind = ? AND cell_id = ?";
+        let of_agent = |more: &str| format!(" AND agent = ?{more}");
         Ok(Reads {
             applied: select(&CELLS, "DISTINCT applied", "").await?,
             head: select(&CELLS, "DISTINCT head", "").await?,
@@ -70,9 +71,9 @@ impl Reads {
             matches: paged(&MATCHES, "first, chunk").await?,
             matches_window: select(&MATCHES, "first, chunk", window).await?,
             history: paged(&HISTORY, "first, chunk").await?,
-            history_window: select(&HISTORY, "first, chunk", window).await?,
+            history_window: select(&HISTORY, "first, chunk", &of_agent(window)).await?,
             agent_cells: names(&AGENT_CELLS, "cell_kind, cell_id, since").await?,
-            agent_cell: select(&AGENT_CELLS, "since", cell).await?,
+            agent_cell: select(&AGENT_CELLS, "since", &of_agent(cell)).await?,
             dead_letters: paged(&DEAD_LETTERS, "offset, value").await?,
             dead_letters_in: select(&DEAD_LETTERS, "offset, value", " AND offset IN ?").await?,
             progress: select(&PROGRESS, "value", "").await?,

@@ -31,11 +31,6 @@ pub struct Node {
 /// News that a subscriber may fall behind before it is told that it missed some.
 pub const FEED_CHANGES_MAX: usize = 65_536;
 
-/// Rows that make a flush into the embedded store due; larger flushes cost it less a row.
-const FLUSH_ROWS_MAX: usize = 8_000;
-/// Bytes of records that do.
-const FLUSH_BYTES_MAX: usize = 2 << 20;
-
 /// What to do with a store that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadStore {
@@ -158,8 +153,8 @@ impl Node {
 pub fn consumer_config(limits: &cli::FoldLimits) -> ConsumerConfig {
     ConsumerConfig {
         workers: limits.workers,
-        flush_rows_max: limits.flush_rows_max.unwrap_or(FLUSH_ROWS_MAX),
-        flush_bytes_max: limits.flush_bytes_max.unwrap_or(FLUSH_BYTES_MAX),
+        flush_rows_max: limits.flush_rows_max,
+        flush_bytes_max: limits.flush_bytes_max,
         flush_interval_ms: limits.flush_interval_ms,
         ..ConsumerConfig::default()
     }

@@ -155,16 +155,15 @@ pub fn facts(log: &KafkaLog) -> LogFacts {
 
 /// Limits of a consumer that flushes into servers.
 pub fn consumer_config(fold: &cli::FoldLimits) -> ConsumerConfig {
-    let usual = ConsumerConfig::default();
     ConsumerConfig {
         workers: fold.workers,
-        flush_rows_max: fold.flush_rows_max.unwrap_or(usual.flush_rows_max),
-        flush_bytes_max: fold.flush_bytes_max.unwrap_or(usual.flush_bytes_max),
+        flush_rows_max: fold.flush_rows_max,
+        flush_bytes_max: fold.flush_bytes_max,
         flush_interval_ms: fold.flush_interval_ms,
         flushes_max: FLUSHES_MAX,
         #[cfg(feature = "faults")]
         crash: crate::faults::consumer_hook(),
-        ..usual
+        ..ConsumerConfig::default()
     }
 }
 

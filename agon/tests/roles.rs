@@ -137,7 +137,7 @@ async fn bad_records_are_dead_letters_and_can_be_replayed() {
     let typed = |name: &str| {
         let mut record = good.clone();
         record.headers.iter_mut().filter(|(key, _)| key == "ce_type").for_each(|(_, value)| {
-            *value = name.as_bytes().to_vec();
+            *value = name.as_bytes().to_vec().into();
         });
         record
     };

@@ -5,9 +5,9 @@
 pub struct ConsumerConfig {
     /// Workers, each with its share of the partitions. Default: 2.
     pub workers: usize,
-    /// Rows that make a flush due. Default: 1,000.
+    /// Rows that make a flush due. Default: 8,000.
     pub flush_rows_max: usize,
-    /// Bytes of records folded since the last flush that make one due. Default: 256 KiB.
+    /// Bytes of records folded since the last flush that make one due. Default: 2 MiB.
     pub flush_bytes_max: usize,
     /// Age of the oldest unflushed record that makes a flush due. Default: 20 ms.
     pub flush_interval_ms: u64,
@@ -50,8 +50,8 @@ impl Default for ConsumerConfig {
     fn default() -> ConsumerConfig {
         ConsumerConfig {
             workers: 2,
-            flush_rows_max: 1_000,
-            flush_bytes_max: 256 << 10,
+            flush_rows_max: 8_000,
+            flush_bytes_max: 2 << 20,
             flush_interval_ms: 20,
             read_records_max: 1_024,
             read_bytes_max: 1 << 20,

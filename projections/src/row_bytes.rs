@@ -143,11 +143,15 @@ pub fn key_bytes(key: &RowKey) -> Vec<u8> {
 
 /// The bytes of a value.
 pub fn value_bytes(value: &Value) -> Vec<u8> {
-    match postcard::to_stdvec(value) {
+    // Most values have room in it, so that it seldom grows.
+    match postcard::to_extend(value, Vec::with_capacity(VALUE_BYTES)) {
         Ok(bytes) => bytes,
         Err(error) => unreachable!("a value is plain data and has bytes: {error}"),
     }
 }
+
+/// About as many bytes as a value has.
+const VALUE_BYTES: usize = 96;
 
 /// The row of these bytes; `None` when they are none: damaged, or written by another version.
 pub fn row_of_bytes(key: &[u8], value: &[u8]) -> Option<Row> {

@@ -14,7 +14,7 @@ use crate::event::{
 };
 use crate::ids::{AgentId, BadId, BenchmarkId, EnvironmentId, MetricName, NaturalId};
 use crate::rating::{Elo, KStep, RatingSystem};
-use crate::record::Record;
+use crate::record::{Record, header};
 use crate::time::{EventTime, Timestamp};
 use crate::{wikimedia, wire};
 
@@ -43,14 +43,14 @@ pub enum DecodeError {
 /// The record of an event: key, headers and value. `appended_at_ms` is the intake's clock.
 pub fn encode(event: &Event, source: &str, appended_at_ms: i64) -> Record {
     let mut headers = vec![
-        header("ce_specversion", "1.0"),
-        header("ce_id", event.identity().uuid().to_string()),
-        header("ce_type", event.type_name()),
-        header("ce_source", source),
-        header("content-type", PROTOBUF),
+        header("ce_specversion", b"1.0"),
+        header("ce_id", event.identity().uuid().to_string().as_bytes()),
+        header("ce_type", event.type_name().as_bytes()),
+        header("ce_source", source.as_bytes()),
+        header("content-type", PROTOBUF.as_bytes()),
     ];
     if let Some(occurred) = event.occurred() {
-        headers.push(header("ce_time", occurred.at.to_string()));
+        headers.push(header("ce_time", occurred.at.to_string().as_bytes()));
     }
     Record {
         key: event.key().as_bytes().to_vec(),
@@ -67,19 +67,15 @@ pub fn encode_malformed_change(line: &[u8], source: &str, appended_at_ms: i64) -
     Record {
         key: id.to_string().into_bytes(),
         headers: vec![
-            header("ce_specversion", "1.0"),
-            header("ce_id", id.to_string()),
-            header("ce_type", "agon.recentchange.observed.v1"),
-            header("ce_source", source),
-            header("content-type", JSON),
+            header("ce_specversion", b"1.0"),
+            header("ce_id", id.to_string().as_bytes()),
+            header("ce_type", b"agon.recentchange.observed.v1"),
+            header("ce_source", source.as_bytes()),
+            header("content-type", JSON.as_bytes()),
         ],
         value: line.to_vec(),
         appended_at_ms,
     }
-}
-
-fn header(name: &str, value: impl Into<String>) -> (String, Vec<u8>) {
-    (name.to_owned(), value.into().into_bytes())
 }
 
 fn text<'a>(record: &'a Record, name: &'static str) -> Result<&'a str, DecodeError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agon_ports::{Assignment, EventLog, PortError};
+use agon_schema::record::header;
 use agon_schema::{Position, Record, TopicPartition, decode};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -135,8 +136,7 @@ impl Share {
         let partition = u32::try_from(message.partition()).unwrap_or(u32::MAX);
         let offset = u64::try_from(message.offset()).unwrap_or_default();
         let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-        let headers = headers
-            .map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec()));
+        let headers = headers.map(|one| header(one.key, one.value.unwrap_or_default()));
         let record = Record {
             key: message.key().unwrap_or_default().to_vec(),
             headers: headers.collect(),

@@ -8,6 +8,7 @@ use std::ptr;
 use std::slice;
 
 use agon_ports::{Assignment, LogRecord};
+use agon_schema::record::{Header, header};
 use agon_schema::{Position, Record, Topic, TopicPartition};
 use rdkafka::bindings as native;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -172,7 +173,7 @@ fn appended_at_ms(message: &Owned<native::rd_kafka_message_t>) -> i64 {
 
 /// The headers as they were written: names that are no UTF-8 with a mark, an absent value as an
 /// empty one. Headers that cannot be parsed are none.
-fn headers(message: &Owned<native::rd_kafka_message_t>) -> Vec<(String, Vec<u8>)> {
+fn headers(message: &Owned<native::rd_kafka_message_t>) -> Vec<Header> {
     let mut all = ptr::null_mut();
     // SAFETY: the message is alive; the headers that are answered are part of it.
     let answer = unsafe { native::rd_kafka_message_headers(message.get(), &mut all) };
@@ -185,15 +186,15 @@ fn headers(message: &Owned<native::rd_kafka_message_t>) -> Vec<(String, Vec<u8>)
     for index in 0..count {
         let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
         // SAFETY: `all` is alive; name and value that are answered are part of it.
-        let header = unsafe {
+        let read = unsafe {
             let answer =
                 native::rd_kafka_header_get_all(all, index, &mut name, &mut value, &mut length);
             if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 break;
             }
-            (CStr::from_ptr(name).to_string_lossy().into_owned(), bytes(value, length).to_vec())
+            header(&CStr::from_ptr(name).to_string_lossy(), bytes(value, length))
         };
-        headers.push(header);
+        headers.push(read);
     }
     headers
 }

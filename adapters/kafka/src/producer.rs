@@ -127,7 +127,7 @@ impl Appender {
         let Append { target, record } = append;
         let headers = OwnedHeaders::new_with_capacity(record.headers.len());
         let headers = record.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value.as_slice()) })
+            headers.insert(Header { key, value: Some(&**value) })
         });
         let name = &self.names[usize::from(target.topic.code()) - 1];
         BaseRecord::with_opaque_to(name, ticket)

@@ -124,13 +124,12 @@ pub struct FoldLimits {
     /// Workers that fold.
     #[arg(long, env = "AGON_WORKERS", default_value_t = 2, value_name = "N")]
     pub workers: usize,
-    /// Rows that make a flush due; 8,000 in a directory and 1,000 on servers unless given.
-    #[arg(long, env = "AGON_FLUSH_ROWS_MAX", value_name = "ROWS")]
-    pub flush_rows_max: Option<usize>,
-    /// Bytes of folded records that make a flush due; 2 MiB in a directory and 256 KiB on servers
-    /// unless given.
-    #[arg(long, env = "AGON_FLUSH_BYTES_MAX", value_name = "BYTES")]
-    pub flush_bytes_max: Option<usize>,
+    /// Rows that make a flush due.
+    #[arg(long, env = "AGON_FLUSH_ROWS_MAX", default_value_t = 8_000, value_name = "ROWS")]
+    pub flush_rows_max: usize,
+    /// Bytes of folded records that make a flush due.
+    #[arg(long, env = "AGON_FLUSH_BYTES_MAX", default_value_t = 2 << 20, value_name = "BYTES")]
+    pub flush_bytes_max: usize,
     /// Age of the oldest unflushed record that makes a flush due.
     #[arg(long, env = "AGON_FLUSH_INTERVAL_MS", default_value_t = 20, value_name = "MS")]
     pub flush_interval_ms: u64,

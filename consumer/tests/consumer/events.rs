@@ -204,7 +204,7 @@ fn bad(chance: &mut Chance) -> Append {
         0 => record.value.push(0xff),
         1 => record.value.clear(),
         2 => record.headers.iter_mut().filter(|(name, _)| name == "ce_type").for_each(|header| {
-            header.1 = b"agon.unknown.v9".to_vec();
+            header.1 = b"agon.unknown.v9".into();
         }),
         _ => {}
     }

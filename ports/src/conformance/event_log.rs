@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agon_schema::record::RECORD_BYTES_MAX;
+use agon_schema::record::header;
 use agon_schema::{Position, Record, Topic};
 use async_trait::async_trait;
 
@@ -165,7 +166,6 @@ pub async fn id_and_partitions_are_kept_over_reopen(mut fixture: impl EventLogFi
 pub async fn every_shape_of_bytes_survives(mut fixture: impl EventLogFixture) {
     let mut log = fixture.open().await;
     let every_byte: Vec<u8> = (0..=255).collect();
-    let header = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
     let shapes = [
         (vec![], vec![], vec![]),
         (vec![], vec![], b"\0".to_vec()),

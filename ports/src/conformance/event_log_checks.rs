@@ -20,7 +20,7 @@ pub(super) fn at(topic: Topic, partition: u32) -> TopicPartition {
 pub(super) fn record(writer: &str, number: usize) -> Record {
     Record {
         key: format!("key of {writer}").into_bytes(),
-        headers: vec![("ce_id".to_owned(), format!("{writer}-{number}").into_bytes())],
+        headers: vec![("ce_id".into(), format!("{writer}-{number}").into_bytes().into())],
         value: format!("{writer} wrote {number}").into_bytes(),
         appended_at_ms: 1_700_000_000_000 + number as i64,
     }

@@ -10,7 +10,7 @@
 //! (crc32c) covers everything behind itself. Since that includes the crc of the frame before, a
 //! frame can be neither lost nor moved without the next one telling.
 
-use agon_schema::record::RECORD_BYTES_MAX;
+use agon_schema::record::{RECORD_BYTES_MAX, header};
 use agon_schema::{Record, Topic, TopicPartition};
 
 /// Headers of one record, at most.
@@ -140,7 +140,7 @@ impl Frame<'_> {
         let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
             let name = std::str::from_utf8(take_bytes(&mut rest)?).ok()?;
-            headers.push((name.to_owned(), take_bytes(&mut rest)?.to_vec()));
+            headers.push(header(name, take_bytes(&mut rest)?));
         }
         Some(Record { key, headers, value: rest.to_vec(), appended_at_ms: self.appended_at_ms })
     }
@@ -230,7 +230,7 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let record = Record {
             key: b"football".to_vec(),
-            headers: vec![("ce_id".to_owned(), b"1".to_vec())],
+            headers: vec![header("ce_id", b"1")],
             value: b"value".to_vec(),
             appended_at_ms: 5,
         };
@@ -249,7 +249,7 @@ mod tests {
     fn the_bytes_of_version_1_stay() {
         let record = Record {
             key: b"football".to_vec(),
-            headers: vec![("ce_id".to_owned(), b"1".to_vec())],
+            headers: vec![header("ce_id", b"1")],
             value: vec![9; 3],
             appended_at_ms: 0x0102_0304,
         };

@@ -43,7 +43,7 @@ pub fn reopen(files: &SimFiles, when: &str) -> EmbeddedLog {
 pub fn append(number: u32) -> Append {
     let topic = Topic::ALL[number as usize % 2];
     let target = TopicPartition { topic, partition: number / 2 % PARTITIONS };
-    let headers = vec![("ce_id".to_owned(), number.to_le_bytes().to_vec())];
+    let headers = vec![("ce_id".into(), number.to_le_bytes().to_vec().into())];
     let value = vec![number as u8; number as usize % 60];
     let record = Record { key: b"key".to_vec(), headers, value, appended_at_ms: i64::from(number) };
     Append { target, record }

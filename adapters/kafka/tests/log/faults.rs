@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agon_ports::{EventLog, LogReader, LogRecord, ReadLimits, Retry};
 use agon_schema::Topic;
-use agon_schema::record::RECORD_BYTES_MAX;
+use agon_schema::record::{RECORD_BYTES_MAX, header};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -89,7 +89,7 @@ async fn records_that_no_broker_takes_are_refused_before() {
     let log = topics.open().await;
     let target = at(Topic::Matches, 0);
     let mut zero = append(target, "zero");
-    zero.record.headers.push(("a\0b".to_owned(), vec![]));
+    zero.record.headers.push(header("a\0b", b""));
     let mut many = append(target, "many");
     many.record.headers = vec![(String::new(), vec![]); 100_000];
     for bad in [zero, many] {

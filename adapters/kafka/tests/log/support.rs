@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agon_kafka::{InitSettings, KafkaAddress, KafkaLog, KafkaSettings, init};
 use agon_ports::Append;
+use agon_schema::record::header;
 use agon_schema::{Record, Topic, TopicPartition};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -104,7 +105,7 @@ pub fn at(topic: Topic, partition: u32) -> TopicPartition {
 }
 
 pub fn append(target: TopicPartition, value: &str) -> Append {
-    let headers = vec![("ce_id".to_owned(), value.into())];
+    let headers = vec![header("ce_id", value.as_bytes())];
     let record = Record { key: "k".into(), headers, value: value.into(), appended_at_ms: 1 };
     Append { target, record }
 }

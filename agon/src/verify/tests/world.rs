@@ -100,7 +100,7 @@ fn changed(id: u64, user: &str, server: &str) -> Event {
 
 /// A record that is no event; equal numbers have equal bytes.
 fn noise(key: &str, number: u8) -> Record {
-    let headers = vec![("ce_id".to_owned(), vec![number])];
+    let headers = vec![("ce_id".into(), vec![number].into())];
     Record { key: key.as_bytes().to_vec(), headers, value: vec![0xff, number], appended_at_ms: 0 }
 }
 

@@ -18,8 +18,8 @@ const ASKED_MAX: usize = 16;
 /// How often a question without a clear answer is asked.
 const ATTEMPTS_MAX: u32 = 20;
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// How long boards may lag behind what they are folded from.
-const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+/// How long boards may lag behind what they are folded from; only a bad run waits so long.
+const CATCH_UP_MAX: Duration = Duration::from_secs(180);
 
 /// The ids of all events that the API finds.
 ///

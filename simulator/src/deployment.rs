@@ -17,10 +17,10 @@ use crate::traffic::{BENCHMARKS, ENVIRONMENTS, benchmark, environment};
 
 /// Who posts; its password is of this run's directory alone, on loopback.
 const USER: &str = "nemesis";
-/// Longest wait for a command of the program.
-const COMMAND_SECONDS_MAX: u64 = 300;
+/// Longest wait for a command of the program; after a long run `verify` has much to compare.
+const COMMAND_SECONDS_MAX: u64 = 3_600;
 /// Longest wait for a role to be ready, and for a definition to be folded.
-const READY_SECONDS_MAX: u64 = 120;
+const READY_SECONDS_MAX: u64 = 300;
 /// How often verify is asked until it says yes or no.
 const VERIFY_ATTEMPTS_MAX: u32 = 3;
 /// Between two looks.
@@ -153,15 +153,16 @@ impl Deployment {
         let start = Instant::now();
         while !is_so().await {
             if start.elapsed().as_secs() >= READY_SECONDS_MAX {
-                return Err(Error::Late {
-                    what: what.to_owned(),
-                    seconds: READY_SECONDS_MAX,
-                    logs: self.config.dir.display().to_string(),
-                });
+                return Err(self.late(what, READY_SECONDS_MAX));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
+    }
+
+    /// That something is still not so.
+    pub fn late(&self, what: &str, seconds: u64) -> Error {
+        Error::Late { what: what.to_owned(), seconds, logs: self.config.dir.display().to_string() }
     }
 
     /// Defines environments and benchmarks, and waits until the API shows them: from then on no
@@ -214,15 +215,19 @@ impl Deployment {
     }
 }
 
-/// Topics, tables and a user.
+/// Topics, tables and a user. `init` chooses by itself how many copies there are; asked for one on
+/// each node, it finds no difference: of topics min.insync.replicas too, which follows from that.
 async fn prepare(
     config: &DeploymentConfig,
     servers: &Servers,
     password: &str,
 ) -> Result<(), Error> {
     let partitions = config.partitions.to_string();
-    let init = place(servers, &["init", "--partitions", &partitions]);
-    run(config, init, "", &[0]).await?;
+    let init = ["init", "--partitions", &partitions];
+    run(config, place(servers, &init), "", &[0]).await?;
+    let copies = servers.nodes().to_string();
+    let same = [&init[..], &["--replication", &copies]].concat();
+    run(config, place(servers, &same), "", &[0]).await?;
     let user = ["user", "add", USER, "--role", "producer", "--password-stdin"];
     let mut user: Vec<OsString> = user.map(OsString::from).to_vec();
     user.extend(["--store".into(), servers.store_url().into()]);

@@ -6,6 +6,7 @@ use crate::Error;
 use crate::deployment::{Deployment, Slot};
 use crate::proxy::{Condition, Proxy};
 use crate::schedule::{Fault, Link};
+use crate::servers::Servers;
 
 /// How long one more consumer lives in a forced rebalance: long enough to join.
 const JOINED: Duration = Duration::from_millis(1_500);
@@ -48,18 +49,16 @@ pub async fn carry_out(deployment: &Deployment, fault: Fault) -> Result<(), Erro
         }
         Fault::KillProducer { down_ms } => kill(&deployment.producer, down_ms).await,
         Fault::KillApi { down_ms } => kill(&deployment.api, down_ms).await,
-        Fault::KillBroker { node, down_ms } => {
-            server(deployment, "kafka", node, ["kill", "restart"], down_ms).await
-        }
-        Fault::PauseBroker { node, for_ms } => {
-            server(deployment, "kafka", node, ["pause", "resume"], for_ms).await
-        }
-        Fault::KillStore { node, down_ms } => {
-            server(deployment, "cassandra", node, ["kill", "restart"], down_ms).await
-        }
-        Fault::PauseStore { node, for_ms } => {
-            server(deployment, "cassandra", node, ["pause", "resume"], for_ms).await
-        }
+        Fault::KillBroker { .. }
+        | Fault::PauseBroker { .. }
+        | Fault::RestartBroker { .. }
+        | Fault::CutOffBroker { .. }
+        | Fault::LoseBrokers { .. } => server(&deployment.servers, Link::Log, fault).await,
+        Fault::KillStore { .. }
+        | Fault::PauseStore { .. }
+        | Fault::RestartStore { .. }
+        | Fault::CutOffStore { .. }
+        | Fault::LoseStores { .. } => server(&deployment.servers, Link::Store, fault).await,
         Fault::Cut { .. }
         | Fault::Refuse { .. }
         | Fault::ReplyLost { .. }
@@ -77,8 +76,10 @@ pub async fn carry_out(deployment: &Deployment, fault: Fault) -> Result<(), Erro
 /// # Errors
 /// When the one more cannot be stopped.
 pub async fn heal(deployment: &Deployment) -> Result<(), Error> {
-    for proxy in deployment.servers.log.iter().chain(&deployment.servers.store) {
+    let proxies = [Link::Log, Link::Store].map(|link| deployment.servers.proxies(link));
+    for proxy in proxies.into_iter().flatten() {
         proxy.set(Condition::Clear);
+        proxy.silence(false);
     }
     deployment.extra.lock().await.stop().await
 }
@@ -90,16 +91,54 @@ async fn kill(slot: &Slot, down_ms: u64) -> Result<(), Error> {
     process.start()
 }
 
-async fn server(
-    deployment: &Deployment,
-    name: &str,
-    node: u32,
-    [breaks, mends]: [&str; 2],
-    for_ms: u64,
-) -> Result<(), Error> {
-    deployment.servers.node(breaks, name, node).await?;
+/// The faults of nodes. The next one of the same kind of server waits until this one's node is
+/// back, however long a busy machine takes: it would be two nodes that are away.
+async fn server(servers: &Servers, link: Link, fault: Fault) -> Result<(), Error> {
+    let _turn = servers.turn(link).lock().await;
+    match fault {
+        Fault::KillBroker { node, down_ms } | Fault::KillStore { node, down_ms } => {
+            servers.node("kill", link, node).await?;
+            sleep(down_ms).await;
+            servers.node("restart", link, node).await
+        }
+        Fault::PauseBroker { node, for_ms } | Fault::PauseStore { node, for_ms } => {
+            servers.node("pause", link, node).await?;
+            sleep(for_ms).await;
+            servers.node("resume", link, node).await
+        }
+        Fault::RestartBroker { node } | Fault::RestartStore { node } => {
+            servers.node("restart", link, node).await
+        }
+        Fault::CutOffBroker { node, for_ms } | Fault::CutOffStore { node, for_ms } => {
+            let proxy = (1..).zip(servers.proxies(link)).find(|(number, _)| *number == node);
+            let Some((_, proxy)) = proxy else { return Ok(()) };
+            proxy.silence(true);
+            sleep(for_ms).await;
+            proxy.silence(false);
+            Ok(())
+        }
+        Fault::LoseBrokers { stays, for_ms } | Fault::LoseStores { stays, for_ms } => {
+            lose(servers, link, stays, for_ms).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes all nodes but one away. Those that are only paused are back first.
+async fn lose(servers: &Servers, link: Link, stays: u32, for_ms: u64) -> Result<(), Error> {
+    let all = (1..).zip(servers.proxies(link)).map(|(node, _)| node);
+    let mut lost = all.filter(|node| *node != stays);
+    let Some(killed) = lost.next() else { return Ok(()) };
+    let paused: Vec<u32> = lost.collect();
+    servers.node("kill", link, killed).await?;
+    for &node in &paused {
+        servers.node("pause", link, node).await?;
+    }
     sleep(for_ms).await;
-    deployment.servers.node(mends, name, node).await
+    for &node in &paused {
+        servers.node("resume", link, node).await?;
+    }
+    servers.node("restart", link, killed).await
 }
 
 /// The faults of a link: all its proxies at once.
@@ -111,19 +150,15 @@ async fn disturb(deployment: &Deployment, fault: Fault) {
             (link, Condition::Delay { ms: delay_ms }, for_ms)
         }
         Fault::CutAfter { link, bytes, for_ms } => (link, Condition::CutAfter { bytes }, for_ms),
-        Fault::Cut { link } => return of(deployment, link).iter().for_each(Proxy::cut),
+        Fault::Cut { link } => {
+            return deployment.servers.proxies(link).iter().for_each(Proxy::cut);
+        }
         _ => return,
     };
-    of(deployment, link).iter().for_each(|proxy| proxy.set(condition));
+    let proxies = deployment.servers.proxies(link);
+    proxies.iter().for_each(|proxy| proxy.set(condition));
     sleep(for_ms).await;
-    of(deployment, link).iter().for_each(|proxy| proxy.set(Condition::Clear));
-}
-
-fn of(deployment: &Deployment, link: Link) -> &[Proxy] {
-    match link {
-        Link::Log => &deployment.servers.log,
-        Link::Store => &deployment.servers.store,
-    }
+    proxies.iter().for_each(|proxy| proxy.set(Condition::Clear));
 }
 
 async fn sleep(ms: u64) {

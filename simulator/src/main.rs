@@ -13,13 +13,23 @@ use agon_simulator::schedule::{Plan, schedule};
 use agon_simulator::servers::ServersConfig;
 use clap::Parser;
 
+/// What `--help` ends with.
+const AFTER_HELP: &str = "\
+Build the program first: cargo build -p agon. A long run on three nodes of each server (4 GB of \
+memory), which any seed and length may replace:
+
+  cargo run -p agon-simulator --bin nemesis -- --nodes 3 --minutes 60 --seed 11
+
+The same options break the same things at the same times; what is under way then differs from run \
+to run. A bad run keeps its directory: roles' logs, the servers' logs and data.";
+
 /// Breaks a real deployment of Agon by a seed, and says whether anything was lost.
 ///
 /// The last line of standard output is one JSON object. Exit codes: 0 every acknowledged event
 /// counts exactly once and the store equals the log; 1 it does not; 2 wrong use; 3 the run could
 /// not be carried out.
 #[derive(Debug, Parser)]
-#[command(name = "nemesis", max_term_width = 100)]
+#[command(name = "nemesis", max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     /// Decides the schedule and the events; the same seed, the same ones.
     #[arg(long, default_value_t = 1)]
@@ -45,12 +55,10 @@ struct Cli {
     /// Consumers that are meant to run; one more comes and goes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     consumers: u16,
-    /// Brokers.
-    #[arg(long, default_value_t = 1, value_name = "1|3")]
-    kafka_nodes: u32,
-    /// Nodes of the store.
-    #[arg(long, default_value_t = 1, value_name = "1|3")]
-    cassandra_nodes: u32,
+    /// Brokers, and as many nodes of the store. Of three, single ones are killed, paused, started
+    /// again and cut off, now and then two of them at once.
+    #[arg(long, default_value_t = 1, value_parser = nodes, value_name = "1|3")]
+    nodes: u32,
     /// Whether the store syncs before it acknowledges; with periodic, a single node loses its last
     /// acknowledged moments when it is killed.
     #[arg(long, default_value = "batch", value_name = "batch|periodic")]
@@ -69,6 +77,14 @@ struct Cli {
     schedule_only: bool,
 }
 
+fn nodes(text: &str) -> Result<u32, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("write 1 or 3".to_owned()),
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -76,8 +92,7 @@ async fn main() -> ExitCode {
         seed: cli.seed,
         duration_ms: (cli.minutes * 60_000.0) as u64,
         consumers: cli.consumers.into(),
-        kafka_nodes: cli.kafka_nodes,
-        cassandra_nodes: cli.cassandra_nodes,
+        nodes: cli.nodes,
         session_timeout_ms: cli.session_timeout_ms,
     };
     if cli.schedule_only {
@@ -133,8 +148,7 @@ fn config(cli: &Cli, plan: Plan, dir: &Path) -> Result<NemesisConfig, String> {
         script: whole(&cli.servers)?,
         dir: dir.join("servers"),
         port_base: cli.port_base,
-        kafka_nodes: cli.kafka_nodes,
-        cassandra_nodes: cli.cassandra_nodes,
+        nodes: cli.nodes,
         cassandra_sync: cli.cassandra_sync.clone(),
     };
     let deployment = DeploymentConfig {

@@ -1,14 +1,14 @@
 //! One run: traffic and faults side by side, then heal, drain, verify, compare.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::Error;
 use crate::client::answers;
@@ -28,6 +28,13 @@ const EXAMPLES_MAX: usize = 20;
 const EXAMPLE_CHARS_MAX: usize = 400;
 /// Topics whose partitions the consumers share.
 const TOPICS: u32 = 3;
+/// A drain without any progress for so long has failed. Behind outages a busy machine takes its
+/// time: as long as more is folded, it is waited for.
+const DRAIN_STILL_MAX: Duration = Duration::from_secs(300);
+/// How long a consumer may take to say how far it is, once nothing is broken any more.
+const STATUS_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at what is left to drain.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A run.
 #[derive(Clone, Debug)]
@@ -47,8 +54,12 @@ pub struct Report {
     pub seed: u64,
     /// From the first event to the last fault's end.
     pub seconds: u64,
+    /// Brokers, and nodes of the store.
+    pub nodes: u32,
     /// Faults that were carried out, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Those of nodes, by kind and node; of lost quorums, the node that stayed.
+    pub faults_of_nodes: BTreeMap<String, u64>,
     /// Events that were acknowledged.
     pub events_ok: u64,
     /// Events without a clear answer.
@@ -105,7 +116,7 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
     let drained_ms = tokio::select! {
         ended = disturb(&deployment, &steps, start, say) => {
             ended?;
-            traffic.await.ok();
+            traffic.await.map_err(stopped)?;
             say("healed; draining");
             drain(&deployment, &http).await?
         }
@@ -123,16 +134,21 @@ pub async fn run(config: NemesisConfig, say: fn(&str)) -> Result<Report, Error> 
     let boards = check::boards(&deployment, &ledger.expected(&counted)).await?;
     let verdict = ledger.judge(&counted, &boards);
     let number = |name: &str| verified[name].as_u64().unwrap_or(u64::MAX);
-    let mut faults = BTreeMap::new();
-    for step in &steps {
-        *faults.entry(step.fault.kind()).or_default() += 1;
+    let (mut faults, mut faults_of_nodes) = (BTreeMap::new(), BTreeMap::new());
+    for Step { fault, .. } in &steps {
+        *faults.entry(fault.kind()).or_default() += 1;
+        if let Some(node) = fault.node() {
+            *faults_of_nodes.entry(format!("{} {node}", fault.kind())).or_default() += 1;
+        }
     }
     let mut examples = verdict.examples;
     examples.extend(named(&verified));
     Ok(Report {
         seed: plan.seed,
         seconds,
+        nodes: plan.nodes,
         faults,
+        faults_of_nodes,
         events_ok: ledger.count(Answer::Taken),
         events_unknown: ledger.count(Answer::Unknown),
         events_refused: ledger.count(Answer::Refused),
@@ -171,11 +187,14 @@ async fn disturb(
         under_way.spawn(async move { faults::carry_out(&deployment, fault).await });
     }
     while let Some(joined) = under_way.join_next().await {
-        if let Ok(ended) = joined {
-            ended?;
-        }
+        joined.map_err(stopped)??;
     }
     faults::heal(deployment).await
+}
+
+/// A task of ours that did not end in order.
+fn stopped(error: JoinError) -> Error {
+    Error::Answer { what: "carry out the run".to_owned(), said: error.to_string() }
 }
 
 /// Sends events at their pace until the last fault's time is over.
@@ -244,20 +263,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until every role is ready and nothing is left to fold, twice in a row.
+/// Waits until every role is ready and nothing is left to fold, twice in a row: a partition may be
+/// on its way from one consumer to another.
 async fn drain(deployment: &Deployment, http: &reqwest::Client) -> Result<u64, Error> {
     let start = Instant::now();
     deployment.ready().await?;
     let urls = urls(deployment).await;
     let partitions = (TOPICS * deployment.partitions()) as usize;
-    let in_a_row = AtomicU64::new(0);
-    let is_drained = async || {
-        let now = look(http, &urls).await;
+    let (mut applied_max, mut last_progress) = (0, Instant::now());
+    let mut in_a_row = 0;
+    while in_a_row < 2 {
+        let now = look(http, &urls, STATUS_MAX).await;
         let drained = now.lag == 0 && now.partitions == partitions && now.answered == urls.len();
-        let row = if drained { in_a_row.load(Ordering::Relaxed) + 1 } else { 0 };
-        in_a_row.store(row, Ordering::Relaxed);
-        row >= 2
-    };
-    deployment.until("the consumers have not folded everything", is_drained).await?;
+        in_a_row = if drained { in_a_row + 1 } else { 0 };
+        if drained || now.applied > applied_max {
+            applied_max = applied_max.max(now.applied);
+            last_progress = Instant::now();
+        }
+        if last_progress.elapsed() > DRAIN_STILL_MAX {
+            let what = format!("the consumers have not folded everything: {now:?}, no progress");
+            return Err(deployment.late(&what, DRAIN_STILL_MAX.as_secs()));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
     Ok(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }

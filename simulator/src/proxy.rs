@@ -50,6 +50,8 @@ pub enum Condition {
 #[derive(Clone, Copy, Debug, Default)]
 struct Orders {
     condition: Condition,
+    /// Bytes vanish in both directions, whatever the condition is.
+    is_silent: bool,
     /// Raised to cut every connection that is open.
     cuts: u64,
 }
@@ -63,7 +65,7 @@ pub struct Carried {
     pub request_bytes: u64,
     /// Bytes that reached a client.
     pub reply_bytes: u64,
-    /// Bytes of replies that vanished.
+    /// Bytes that vanished, of replies or while it was silent.
     pub lost_bytes: u64,
 }
 
@@ -109,6 +111,16 @@ impl Proxy {
             let torn = orders.condition == Condition::ReplyLost;
             orders.cuts += u64::from(torn || condition == Condition::Refuse);
             orders.condition = condition;
+        });
+    }
+
+    /// Makes bytes vanish in both directions, as a network does that was torn: who is connected, or
+    /// connects now, hears nothing. Connections are cut when this ends, for their streams have a
+    /// hole. It stands beside the condition and outlives its changes.
+    pub fn silence(&self, is_silent: bool) {
+        self.orders.send_modify(|orders| {
+            orders.cuts += u64::from(orders.is_silent && !is_silent);
+            orders.is_silent = is_silent;
         });
     }
 
@@ -220,6 +232,11 @@ async fn requests(
             }
             read = from.read(&mut buffer) => read.unwrap_or(0),
         };
+        // Asked now: the order may have come with the bytes.
+        if orders.borrow().is_silent && read > 0 {
+            counters.lost_bytes.fetch_add(read as u64, Ordering::Relaxed);
+            continue;
+        }
         wait(condition).await;
         let allowed = read.min(usize::try_from(left).unwrap_or(usize::MAX));
         if read == 0 || to.write_all(&buffer[..allowed]).await.is_err() {
@@ -245,8 +262,8 @@ async fn replies(
         if read == 0 {
             return;
         }
-        let condition = orders.borrow_and_update().condition;
-        if condition == Condition::ReplyLost {
+        let Orders { condition, is_silent, .. } = *orders.borrow_and_update();
+        if is_silent || condition == Condition::ReplyLost {
             counters.lost_bytes.fetch_add(read as u64, Ordering::Relaxed);
             continue;
         }

@@ -20,10 +20,8 @@ pub struct Plan {
     pub duration_ms: u64,
     /// Consumers that are meant to run.
     pub consumers: usize,
-    /// Brokers.
-    pub kafka_nodes: u32,
-    /// Nodes of the store.
-    pub cassandra_nodes: u32,
+    /// Brokers, and nodes of the store: 1 or 3 of each.
+    pub nodes: u32,
     /// After which a silent consumer loses its partitions.
     pub session_timeout_ms: u64,
 }
@@ -76,6 +74,18 @@ pub enum Fault {
     Delay { link: Link, delay_ms: u64, for_ms: u64 },
     /// Connections break after so many bytes, inside a request.
     CutAfter { link: Link, bytes: u64, for_ms: u64 },
+    /// SIGTERM, and a start with the same data at once.
+    RestartBroker { node: u32 },
+    /// SIGTERM, and a start with the same data at once.
+    RestartStore { node: u32 },
+    /// The other nodes reach it, Agon does not: every byte between them vanishes.
+    CutOffBroker { node: u32, for_ms: u64 },
+    /// The other nodes reach it, Agon does not: every byte between them vanishes.
+    CutOffStore { node: u32, for_ms: u64 },
+    /// All but one are away, the first of them killed and the others paused: no quorum.
+    LoseBrokers { stays: u32, for_ms: u64 },
+    /// All but one are away, the first of them killed and the others paused: no quorum.
+    LoseStores { stays: u32, for_ms: u64 },
 }
 
 /// What a fault is done to; one at a time has one fault.
@@ -89,9 +99,9 @@ pub enum Target {
     Producer,
     /// The read side.
     Api,
-    /// All brokers: of three, one at a time is down.
+    /// All brokers: of three, one at a time has a fault, unless two are lost together.
     Brokers,
-    /// All nodes of the store: of three, one at a time is down.
+    /// All nodes of the store, in the same way.
     Stores,
     /// The proxies of one way.
     Link(Link),
@@ -107,8 +117,12 @@ pub struct Step {
     pub fault: Fault,
 }
 
+/// How many of [`KINDS`] come where there is one node of each: without another one, nobody goes on
+/// meanwhile. They stand first, so that a seed's schedule on one node stays what it was.
+pub const KINDS_OF_ONE: usize = 16;
+
 /// The names of all kinds of faults, as the report and the printed schedule have them.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 22] = [
     "kill_consumer",
     "pause_consumer",
     "stop_consumer",
@@ -125,6 +139,12 @@ pub const KINDS: [&str; 16] = [
     "reply_lost",
     "delay",
     "cut_after",
+    "restart_broker",
+    "restart_store",
+    "cut_off_broker",
+    "cut_off_store",
+    "lose_brokers",
+    "lose_stores",
 ];
 
 impl Fault {
@@ -147,8 +167,30 @@ impl Fault {
             Fault::ReplyLost { .. } => 13,
             Fault::Delay { .. } => 14,
             Fault::CutAfter { .. } => 15,
+            Fault::RestartBroker { .. } => 16,
+            Fault::RestartStore { .. } => 17,
+            Fault::CutOffBroker { .. } => 18,
+            Fault::CutOffStore { .. } => 19,
+            Fault::LoseBrokers { .. } => 20,
+            Fault::LoseStores { .. } => 21,
         };
         KINDS[index]
+    }
+
+    /// The node it is done to, or the only one that it leaves.
+    pub fn node(&self) -> Option<u32> {
+        match *self {
+            Fault::KillBroker { node, .. }
+            | Fault::PauseBroker { node, .. }
+            | Fault::RestartBroker { node }
+            | Fault::CutOffBroker { node, .. }
+            | Fault::KillStore { node, .. }
+            | Fault::PauseStore { node, .. }
+            | Fault::RestartStore { node }
+            | Fault::CutOffStore { node, .. } => Some(node),
+            Fault::LoseBrokers { stays, .. } | Fault::LoseStores { stays, .. } => Some(stays),
+            _ => None,
+        }
     }
 
     /// What it is done to.
@@ -160,8 +202,16 @@ impl Fault {
             Fault::AddConsumer { .. } | Fault::Rebalance { .. } => Target::Extra,
             Fault::KillProducer { .. } => Target::Producer,
             Fault::KillApi { .. } => Target::Api,
-            Fault::KillBroker { .. } | Fault::PauseBroker { .. } => Target::Brokers,
-            Fault::KillStore { .. } | Fault::PauseStore { .. } => Target::Stores,
+            Fault::KillBroker { .. }
+            | Fault::PauseBroker { .. }
+            | Fault::RestartBroker { .. }
+            | Fault::CutOffBroker { .. }
+            | Fault::LoseBrokers { .. } => Target::Brokers,
+            Fault::KillStore { .. }
+            | Fault::PauseStore { .. }
+            | Fault::RestartStore { .. }
+            | Fault::CutOffStore { .. }
+            | Fault::LoseStores { .. } => Target::Stores,
             Fault::Cut { link }
             | Fault::Refuse { link, .. }
             | Fault::ReplyLost { link, .. }
@@ -178,12 +228,18 @@ impl Fault {
                 down_ms + 4_000
             }
             Fault::KillProducer { down_ms } | Fault::KillApi { down_ms } => down_ms + 4_000,
-            Fault::KillBroker { down_ms, .. } => down_ms + 10_000,
-            Fault::KillStore { down_ms, .. } => down_ms + 20_000,
+            Fault::KillBroker { down_ms: away_ms, .. }
+            | Fault::LoseBrokers { for_ms: away_ms, .. } => away_ms + 10_000,
+            Fault::KillStore { down_ms: away_ms, .. }
+            | Fault::LoseStores { for_ms: away_ms, .. } => away_ms + 20_000,
+            Fault::RestartBroker { .. } => 10_000,
+            Fault::RestartStore { .. } => 20_000,
             Fault::PauseConsumer { for_ms, .. }
             | Fault::AddConsumer { for_ms }
             | Fault::PauseBroker { for_ms, .. }
             | Fault::PauseStore { for_ms, .. }
+            | Fault::CutOffBroker { for_ms, .. }
+            | Fault::CutOffStore { for_ms, .. }
             | Fault::Refuse { for_ms, .. }
             | Fault::ReplyLost { for_ms, .. }
             | Fault::Delay { for_ms, .. }
@@ -203,7 +259,8 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
     let mut at_ms = 3_000;
     loop {
         if deck.is_empty() {
-            deck = (0..KINDS.len()).collect();
+            let kinds = if plan.nodes > 1 { KINDS.len() } else { KINDS_OF_ONE };
+            deck = (0..kinds).collect();
             deck.shuffle(&mut chance);
         }
         let Some(card) = deck.pop() else { return steps };
@@ -222,8 +279,8 @@ pub fn schedule(plan: &Plan) -> Vec<Step> {
 fn deal(card: usize, plan: &Plan, chance: &mut StdRng) -> Fault {
     // Every draw is made for every card: what one card is does not shift what the next ones are.
     let consumer = chance.random_range(0..plan.consumers.max(1));
-    let broker = chance.random_range(1..=plan.kafka_nodes.max(1));
-    let store = chance.random_range(1..=plan.cassandra_nodes.max(1));
+    let broker = chance.random_range(1..=plan.nodes.max(1));
+    let store = chance.random_range(1..=plan.nodes.max(1));
     let link = if chance.random_bool(0.5) { Link::Log } else { Link::Store };
     let down_ms = chance.random_range(500..6_000);
     let for_ms = chance.random_range(1_000..8_000);
@@ -247,93 +304,16 @@ fn deal(card: usize, plan: &Plan, chance: &mut StdRng) -> Fault {
         12 => Fault::Refuse { link, for_ms },
         13 => Fault::ReplyLost { link, for_ms },
         14 => Fault::Delay { link, delay_ms, for_ms },
-        _ => Fault::CutAfter { link, bytes, for_ms },
+        15 => Fault::CutAfter { link, bytes, for_ms },
+        16 => Fault::RestartBroker { node: broker },
+        17 => Fault::RestartStore { node: store },
+        18 => Fault::CutOffBroker { node: broker, for_ms },
+        19 => Fault::CutOffStore { node: store, for_ms },
+        // Longer than an append waits, so that writers are told.
+        20 => Fault::LoseBrokers { stays: broker, for_ms: for_ms + 4_000 },
+        _ => Fault::LoseStores { stays: store, for_ms: for_ms + 4_000 },
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    const PLAN: Plan = Plan {
-        seed: 7,
-        duration_ms: 300_000,
-        consumers: 3,
-        kafka_nodes: 3,
-        cassandra_nodes: 1,
-        session_timeout_ms: 6_000,
-    };
-
-    #[test]
-    fn one_seed_has_one_schedule_and_another_seed_another() {
-        assert_eq!(schedule(&PLAN), schedule(&PLAN));
-        assert_ne!(schedule(&PLAN), schedule(&Plan { seed: 8, ..PLAN }));
-    }
-
-    #[test]
-    fn a_longer_run_begins_like_a_shorter_one() {
-        let (short, long) =
-            (schedule(&PLAN), schedule(&Plan { duration_ms: 2 * PLAN.duration_ms, ..PLAN }));
-        assert!(long.len() > short.len());
-        assert_eq!(short, long[..short.len()]);
-    }
-
-    /// Any machine, any day: a changed schedule makes old seeds say something else.
-    #[test]
-    fn the_first_steps_of_a_seed_stay_what_they_are() {
-        let first: Vec<String> = schedule(&PLAN)
-            .iter()
-            .take(3)
-            .map(|step| serde_json::to_string(step).unwrap_or_default())
-            .collect();
-        let expected = [
-            r#"{"at_ms":6032,"fault":"cut","link":"store"}"#,
-            r#"{"at_ms":8286,"fault":"kill_api","down_ms":2245}"#,
-            r#"{"at_ms":11933,"fault":"pause_broker","node":2,"for_ms":3526}"#,
-        ];
-        assert_eq!(first, expected);
-    }
-
-    #[test]
-    fn every_kind_comes_and_nearly_as_often_as_any_other() {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for step in schedule(&Plan { duration_ms: 3_600_000, ..PLAN }) {
-            *counts.entry(step.fault.kind()).or_default() += 1;
-        }
-        assert_eq!(counts.keys().copied().collect::<BTreeSet<_>>(), BTreeSet::from(KINDS));
-        let (least, most) = (counts.values().min(), counts.values().max());
-        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 1), "{counts:?}");
-    }
-
-    #[test]
-    fn steps_are_in_order_and_one_target_has_one_fault_at_a_time() {
-        for seed in 0..50 {
-            let steps = schedule(&Plan { seed, ..PLAN });
-            assert!(steps.is_sorted_by_key(|step| step.at_ms));
-            let mut free_at: BTreeMap<Target, u64> = BTreeMap::new();
-            for step in steps {
-                let free = free_at.entry(step.fault.target()).or_default();
-                assert!(*free <= step.at_ms, "seed {seed}: {step:?}");
-                *free = step.at_ms + step.fault.busy_ms();
-            }
-        }
-    }
-
-    #[test]
-    fn a_sleeper_sleeps_longer_than_its_session_and_nodes_exist() {
-        for seed in 0..50 {
-            for step in schedule(&Plan { seed, ..PLAN }) {
-                match step.fault {
-                    Fault::PauseConsumer { for_ms, consumer } => {
-                        assert!(for_ms > PLAN.session_timeout_ms && consumer < PLAN.consumers);
-                    }
-                    Fault::KillBroker { node, .. } => assert!((1..=3).contains(&node)),
-                    Fault::KillStore { node, .. } => assert_eq!(node, 1),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::Error;
 use crate::process::finish;
 use crate::proxy::Proxy;
+use crate::schedule::Link;
 
 /// Ports that one deployment claims: 20 of the servers, of which the last are our proxies', and
 /// the rest for roles.
@@ -21,8 +23,8 @@ const ROLES: u16 = 20;
 const CQL: u16 = 10;
 /// The address of the proxy before the first node of the store; the others follow.
 const STORE_PROXY: u8 = 9;
-/// Longest wait for a command of the script; it has shorter limits of its own.
-const SCRIPT_SECONDS_MAX: u64 = 400;
+/// Longest wait for a command of the script; it has shorter limits of its own, one for each node.
+const SCRIPT_SECONDS_MAX: u64 = 1_200;
 
 /// Which servers.
 #[derive(Clone, Debug)]
@@ -33,10 +35,8 @@ pub struct ServersConfig {
     pub dir: PathBuf,
     /// The first of the ports; a free range is looked for unless given.
     pub port_base: Option<u16>,
-    /// Brokers, 1 or 3.
-    pub kafka_nodes: u32,
-    /// Nodes of the store, 1 or 3.
-    pub cassandra_nodes: u32,
+    /// Brokers, and nodes of the store: 1 or 3 of each.
+    pub nodes: u32,
     /// batch or periodic: whether an acknowledged write survives a kill of its node.
     pub cassandra_sync: String,
 }
@@ -46,10 +46,17 @@ pub struct ServersConfig {
 pub struct Servers {
     config: ServersConfig,
     port_base: u16,
-    /// Before each broker.
-    pub log: Vec<Proxy>,
-    /// Before each node of the store.
-    pub store: Vec<Proxy>,
+    log: Side,
+    store: Side,
+}
+
+/// One kind of server.
+#[derive(Debug, Default)]
+struct Side {
+    /// Before each node.
+    proxies: Vec<Proxy>,
+    /// Held while one of the nodes is away.
+    turn: Mutex<()>,
 }
 
 impl Servers {
@@ -65,20 +72,19 @@ impl Servers {
         let at = |last: u8, port: u16| {
             SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), port_base + port)
         };
-        let (mut log, mut store) = (Vec::new(), Vec::new());
-        for node in 0..u16::try_from(config.kafka_nodes).unwrap_or(1) {
-            log.push(proxy(at(1, KAFKA_PROXY + node), at(1, node)).await?);
-        }
-        for node in 0..u8::try_from(config.cassandra_nodes).unwrap_or(1) {
-            store.push(proxy(at(STORE_PROXY + node, CQL), at(1 + node, CQL)).await?);
+        let (mut log, mut store) = (Side::default(), Side::default());
+        for node in 0..u8::try_from(config.nodes).unwrap_or(1) {
+            let (broker, number) = (u16::from(node), 1 + node);
+            log.proxies.push(proxy(at(1, KAFKA_PROXY + broker), at(1, broker)).await?);
+            store.proxies.push(proxy(at(STORE_PROXY + node, CQL), at(number, CQL)).await?);
         }
         let servers = Servers { config, port_base, log, store };
-        let ServersConfig { kafka_nodes, cassandra_nodes, cassandra_sync, .. } = &servers.config;
+        let ServersConfig { nodes, cassandra_sync, .. } = &servers.config;
         let args = [
             "start".to_owned(),
             format!("--port-base={port_base}"),
-            format!("--kafka-nodes={kafka_nodes}"),
-            format!("--cassandra-nodes={cassandra_nodes}"),
+            format!("--kafka-nodes={nodes}"),
+            format!("--cassandra-nodes={nodes}"),
             format!("--cassandra-sync={cassandra_sync}"),
             format!("--kafka-advertised={}", port_base + KAFKA_PROXY),
             format!("--cassandra-advertised=127.0.0.{STORE_PROXY}"),
@@ -87,22 +93,48 @@ impl Servers {
         Ok(servers)
     }
 
-    /// `kill`, `pause`, `resume` or `restart`, of node N of `kafka` or `cassandra`.
+    /// Brokers, and nodes of the store.
+    pub fn nodes(&self) -> u32 {
+        self.config.nodes
+    }
+
+    /// The proxies before the nodes at the end of a link, the first node's first.
+    pub fn proxies(&self, link: Link) -> &[Proxy] {
+        &self.side(link).proxies
+    }
+
+    /// Held while one of the nodes at the end of a link is away.
+    pub fn turn(&self, link: Link) -> &Mutex<()> {
+        &self.side(link).turn
+    }
+
+    fn side(&self, link: Link) -> &Side {
+        match link {
+            Link::Log => &self.log,
+            Link::Store => &self.store,
+        }
+    }
+
+    /// `kill`, `pause`, `resume` or `restart` of node N at the end of a link.
     ///
     /// # Errors
     /// When the script says no, or a restarted server does not come up.
-    pub async fn node(&self, verb: &str, server: &str, node: u32) -> Result<(), Error> {
+    pub async fn node(&self, verb: &str, link: Link, node: u32) -> Result<(), Error> {
+        let server = match link {
+            Link::Log => "kafka",
+            Link::Store => "cassandra",
+        };
         self.script(&[verb, server, &node.to_string()]).await
     }
 
     /// The log as the program under test is told, through the proxies.
     pub fn log_url(&self) -> String {
-        format!("kafka://{}", addresses(&self.log))
+        format!("kafka://{}", addresses(&self.log.proxies))
     }
 
     /// The store as the program under test is told, through the proxies.
     pub fn store_url(&self) -> String {
-        format!("cql://{}/agon", addresses(&self.store))
+        format!("cql://{}/agon", addresses(&self.store.proxies))
     }
 
     /// The address of the role with this number.

@@ -14,7 +14,7 @@ use crate::deployment::Deployment;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Ends that are kept in mind.
 const ENDED_MAX: usize = 100;
-/// A consumer that is paused does not answer; nobody waits for it.
+/// A consumer that is paused does not answer; whoever looks for stalls does not wait for it.
 const ANSWER_MAX: Duration = Duration::from_millis(1_500);
 
 /// How far the consumers are, by what those that answer say.
@@ -69,11 +69,12 @@ impl Seen {
     }
 }
 
-/// Asks every consumer that runs; one that does not know is as one that is silent.
-pub async fn look(http: &reqwest::Client, urls: &[String]) -> Progress {
+/// Asks every consumer that runs; one that does not know, or not within `longest`, is as one that is
+/// silent.
+pub async fn look(http: &reqwest::Client, urls: &[String], longest: Duration) -> Progress {
     let mut asked = tokio::task::JoinSet::new();
     for url in urls {
-        let request = http.get(format!("{url}/status")).timeout(ANSWER_MAX);
+        let request = http.get(format!("{url}/status")).timeout(longest);
         asked.spawn(async move {
             let answer = request.send().await.ok()?.error_for_status().ok()?;
             let text = answer.text().await.ok()?;
@@ -97,7 +98,7 @@ pub async fn stalls(http: reqwest::Client, urls: Vec<String>, seen: Arc<Seen>) {
     let mut applied_max = 0;
     let mut last_progress = Instant::now();
     loop {
-        let now = look(&http, &urls).await;
+        let now = look(&http, &urls, ANSWER_MAX).await;
         let idle = now.answered == urls.len() && now.lag == 0;
         if idle || now.applied > applied_max {
             applied_max = applied_max.max(now.applied);

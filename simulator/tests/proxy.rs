@@ -134,6 +134,26 @@ async fn a_lost_reply_is_of_a_request_that_arrived() {
 }
 
 #[tokio::test]
+async fn silence_carries_nothing_either_way_and_outlives_a_condition() {
+    let (proxy, received) = proxy().await;
+    let mut before = client(&proxy).await;
+    assert!(exchange(&mut before, b"a").await.is_some());
+    proxy.silence(true);
+    before.write_all(b"request").await.unwrap();
+    let mut during = client(&proxy).await;
+    during.write_all(b"more").await.unwrap();
+    until(|| proxy.carried().lost_bytes == 11).await;
+    proxy.set(Condition::Delay { ms: 1 });
+    proxy.set(Condition::Clear);
+    before.write_all(b"!").await.unwrap();
+    until(|| proxy.carried().lost_bytes == 12).await;
+    assert_eq!(received.load(Ordering::SeqCst), 1);
+    proxy.silence(false);
+    assert!(is_cut(&mut before).await && is_cut(&mut during).await);
+    assert!(exchange(&mut client(&proxy).await, b"b").await.is_some());
+}
+
+#[tokio::test]
 async fn a_delay_holds_back_both_ways() {
     let (proxy, _) = proxy().await;
     let mut stream = client(&proxy).await;

@@ -2,11 +2,14 @@
 //! may use what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agon_api::{Api, ApiConfig, LogIdentity};
-use agon_edge::{Auth, AuthSettings, Edge, HttpMetrics, Limits, PolicyRow, Routes, login};
+use agon_edge::{
+    Auth, AuthError, AuthSettings, Edge, HttpMetrics, Limits, PolicyRow, Routes, login,
+};
 use agon_memory::SystemClock;
-use agon_ports::{ChangeSubscriber, Clock, ControlStore, EventLog, ProjectionStore};
+use agon_ports::{ChangeSubscriber, Clock, ControlStore, EventLog, ProjectionStore, Retry};
 use agon_producer::{Intake, IntakeConfig, View};
 use axum::Router;
 use prometheus::Registry;
@@ -14,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
+use crate::servers;
 
 /// What the roles stand on.
 #[derive(Clone)]
@@ -50,13 +54,22 @@ impl Roles {
     /// Starts those that are wanted.
     ///
     /// # Errors
-    /// When the signing keys cannot be read or made.
-    pub async fn start(ports: Ports, ears: Ears, registry: &Registry) -> Result<Roles, Exit> {
+    /// When the signing keys cannot be read or made for longer than `wait`.
+    pub async fn start(
+        ports: Ports,
+        ears: Ears,
+        registry: &Registry,
+        wait: Duration,
+    ) -> Result<Roles, Exit> {
         let Ports { log, store, control } = ports;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let auth = Auth::open(control, Arc::clone(&clock), AuthSettings::default())
-            .await
-            .map_err(Exit::missing)?;
+        let open = || Auth::open(control.clone(), Arc::clone(&clock), AuthSettings::default());
+        let auth = servers::patiently(
+            wait,
+            open,
+            |error| matches!(error, AuthError::Store(error) if error.retry == Retry::Later),
+        )
+        .await?;
         let mut roles = Roles { auth, intake: None, api: None };
         if let Some(ear) = ears.api {
             let identity = LogIdentity { id: log.id(), partitions: log.partitions() };

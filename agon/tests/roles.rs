@@ -11,7 +11,7 @@ use agon_schema::json::{Filling, MatchBody};
 use agon_schema::{Event, NaturalId, Position, Record, Timestamp, Topic, TopicPartition, encode};
 use serde_json::{Value, json};
 use support::servers::{Deployment, Role};
-use support::{PASSWORD, expect, shared, stderr, stdout, text, verify};
+use support::{expect, shared, stderr, stdout, text, verify};
 
 /// A member that is silent for so long loses its share; the least that a broker allows.
 const SESSION: [&str; 2] = ["--session-timeout", "6s"];
@@ -103,15 +103,15 @@ async fn what_is_posted_is_read_on_every_side() {
     let consumer = deployment.role("consumer", &SESSION).await;
     let api = deployment.role("api", &["--intake"]).await;
     let producer = deployment.role("producer", &[]).await;
-    let token = operator(&deployment, &api).await;
-    let (status, _) = post(&api, "/api/v1/environments", &token, json!({"id": "go"})).await;
+    let token = deployment.operator(&api).await;
+    let (status, _) = api.post("/api/v1/environments", &token, json!({"id": "go"})).await;
     assert_eq!(status, 202);
-    let (status, answer) = post(&producer, "/matches", &token, game("go", "ann", "bob")).await;
+    let (status, answer) = producer.post("/matches", &token, game("go", "ann", "bob")).await;
     assert_eq!(status, 202, "{answer}");
     let position = answer["position"].as_str().unwrap();
     let board = api.get(&format!("/leaderboard?environment=go&min_position={position}")).await;
     assert_eq!(board["entries"][0]["agent"], "ann", "{board}");
-    let (_, again) = post(&api, "/matches", &token, game("go", "ann", "bob")).await;
+    let (_, again) = api.post("/matches", &token, game("go", "ann", "bob")).await;
     assert_eq!(again["duplicate"], true, "{again}");
     consumer.drained().await;
     let status = consumer.get("/status").await;
@@ -213,23 +213,4 @@ async fn what_does_not_belong_together_is_refused() {
     assert!(stderr(&away).contains("cql://127.0.0.1:9/agon"), "{}", stderr(&away));
     deployment.expect(0, &["doctor", "--listen", "127.0.0.1:0"]);
     elsewhere.verified();
-}
-
-async fn operator(deployment: &Deployment, role: &Role) -> String {
-    use std::io::Write;
-    let add = ["user", "add", "olga", "--role", "operator", "--password-stdin"];
-    let mut child = deployment.command(&add).stdin(std::process::Stdio::piped()).spawn().unwrap();
-    writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
-    assert!(child.wait().unwrap().success());
-    let (status, answer) =
-        post(role, "/login", "", json!({"username": "olga", "password": PASSWORD})).await;
-    assert_eq!(status, 200, "{answer}");
-    answer["access_token"].as_str().unwrap().to_owned()
-}
-
-async fn post(role: &Role, path: &str, token: &str, body: Value) -> (u16, Value) {
-    let request = support::http().post(format!("{}{path}", role.base)).json(&body);
-    let request = if token.is_empty() { request } else { request.bearer_auth(token) };
-    let answer = request.send().await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }

@@ -1,6 +1,7 @@
 //! `agon config routes`: the policy table, every route that `serve` answers with who may use it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agon_memory::{LogSettings, MemoryControl, MemoryFeed, MemoryLog, MemoryStore};
 use prometheus::Registry;
@@ -26,7 +27,7 @@ pub async fn run() -> Result<(), Exit> {
     };
     let ears =
         Ears { intake: Some(Box::new(feed.subscribe())), api: Some(Box::new(feed.subscribe())) };
-    let roles = Roles::start(ports.clone(), ears, &registry).await?;
+    let roles = Roles::start(ports.clone(), ears, &registry, Duration::ZERO).await?;
     let ops = Ops {
         registry: registry.clone(),
         ports,

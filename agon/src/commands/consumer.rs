@@ -40,7 +40,9 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
         return Ok(());
     };
     let ports = connected.ports();
-    let roles = Roles::start(ports.clone(), Ears::default(), &registry).await?;
+    let wait = options.servers.wait.wait;
+    let starting = Roles::start(ports.clone(), Ears::default(), &registry, wait);
+    let Some(roles) = stoppable(&stop, starting).await? else { return Ok(()) };
     let consumer = Consumer::start_in_group(
         servers::consumer_config(&options.fold),
         Arc::clone(&ports.log),

@@ -68,7 +68,7 @@ impl Running {
             intake: Some(Box::new(feed.subscribe())),
             api: Some(Box::new(feed.subscribe())),
         };
-        let roles = Roles::start(ports.clone(), ears, &registry).await?;
+        let roles = Roles::start(ports.clone(), ears, &registry, Duration::ZERO).await?;
         let password = credentials::first_admin(roles.auth.users(), node.dir.path()).await?;
         let consumer = node.consume(&options.limits.fold, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));

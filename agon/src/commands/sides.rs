@@ -57,7 +57,8 @@ async fn answer(
         api: if sides.api { Some(connected.ear().await?) } else { None },
     };
     let ports = connected.ports();
-    let mut roles = Roles::start(ports.clone(), ears, &registry).await?;
+    let starting = Roles::start(ports.clone(), ears, &registry, servers.wait.wait);
+    let Some(mut roles) = stoppable(&stop, starting).await? else { return Ok(()) };
     let ops = Ops {
         registry,
         ports,

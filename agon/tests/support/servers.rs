@@ -2,15 +2,16 @@
 //! and roles as processes.
 #![allow(clippy::unwrap_used, clippy::print_stderr, dead_code)]
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use agon_kafka::{KafkaLog, KafkaSettings};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{agon, http, stderr, stdout, text};
+use super::{PASSWORD, agon, http, stderr, stdout, text};
 
 /// How long something may take that must come; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -140,6 +141,18 @@ impl Deployment {
         text(&path).to_owned()
     }
 
+    /// Adds a user who may write, and answers a token of hers from a role that answers.
+    pub async fn operator(&self, role: &Role) -> String {
+        let add = ["user", "add", "olga", "--role", "operator", "--password-stdin"];
+        let mut child = self.command(&add).stdin(Stdio::piped()).spawn().unwrap();
+        writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+        assert!(child.wait().unwrap().success());
+        let body = json!({"username": "olga", "password": PASSWORD});
+        let (status, answer) = role.post("/login", "", body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
     /// Appends a file to the log.
     pub fn import(&self, what: &str, file: &str, more: &[&str]) {
         let mut command = agon(&["import", what, file, "--log", &self.log]);
@@ -172,6 +185,31 @@ impl Role {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Value::Null,
         }
+    }
+
+    /// The status and body of a POST.
+    pub async fn post(&self, path: &str, token: &str, body: Value) -> (u16, Value) {
+        let request = http().post(format!("{}{path}", self.base)).json(&body);
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// The sum of a metric's series whose line begins with `name` and has `label`.
+    pub async fn metric(&self, name: &str, label: &str) -> f64 {
+        let Ok(answer) = http().get(format!("{}/metrics", self.base)).send().await else {
+            return 0.0;
+        };
+        let text = answer.text().await.unwrap_or_default();
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// The memory that it has in use, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits until a board's total and its first entrant's rating are these.

@@ -58,13 +58,18 @@ impl Nodes {
         assert!(self.said_yes("pause", server, node));
     }
 
-    /// Brings back what is away, the paused ones first; a killed one answers when this returns.
+    /// Brings back what is away; a killed one answers when this returns.
     pub fn bring_back(&mut self) {
-        let mut away = std::mem::take(&mut self.away);
-        away.sort_by_key(|(.., mends)| *mends == "restart");
-        for (server, node, mends) in away {
+        for (server, node, mends) in self.take_away() {
             assert!(self.said_yes(mends, server, node), "{mends} {server:?} {node}");
         }
+    }
+
+    /// What is away, the paused first: a killed one may need them to answer again.
+    fn take_away(&mut self) -> Vec<(Server, u32, &'static str)> {
+        let mut away = std::mem::take(&mut self.away);
+        away.sort_by_key(|(.., mends)| *mends == "restart");
+        away
     }
 
     fn said_yes(&self, verb: &str, server: Server, node: u32) -> bool {
@@ -78,7 +83,7 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for (server, node, mends) in std::mem::take(&mut self.away) {
+        for (server, node, mends) in self.take_away() {
             self.said_yes(mends, server, node);
         }
     }

@@ -172,16 +172,20 @@ impl Trial {
             .await;
     }
 
+    /// Records that the consumer has read and folded.
+    async fn consumed(&self) -> u64 {
+        self.consumer.metric("agon_events_consumed_total{").await as u64
+    }
+
     /// Waits until the consumer reads nothing although writes go on; answers how many records it has
     /// read.
     async fn folds_wait(&mut self) -> u64 {
         for _ in 0..ROUNDS_MAX {
-            let before = self.consumer.metric("agon_events_consumed_total{").await;
+            let before = self.consumed().await;
             self.writes_go_on().await;
-            let after = self.consumer.metric("agon_events_consumed_total{").await;
             // Room for a little more is left until it is full; then there is none.
-            if before == after {
-                return after as u64;
+            if self.consumed().await == before {
+                return before;
             }
         }
         panic!("it reads on and on: {}", self.consumer.said());
@@ -259,7 +263,7 @@ async fn folds_go_on_without_one_node_of_the_store_and_wait_without_two() {
     let memory_kib = trial.consumer.memory_kib();
     trial.nodes.kill(Server::Cassandra, 3);
     trial.nodes.pause(Server::Cassandra, 1);
-    let consumed = trial.folds_wait().await;
+    let consumed = trial.consumed().await;
     let lines = (0..WAITING).map(|n| format!("m{n},2026-01-01,a{},b{},1\n", n % 97, n % 89));
     let text = format!("match_id,played_on,a,b,outcome_a\n{}", lines.collect::<String>());
     let file = trial.deployment.file("waiting.csv", &text);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use agon_ports::{Clock, ControlStore, PortError, Retry};
 use axum::http::HeaderMap;
@@ -22,6 +23,8 @@ use crate::users::{LoggedIn, UserError, Users};
 const SERVICE: &str = "service:";
 /// Users whose session version is remembered; when it is full it is emptied.
 const SESSIONS_MAX: usize = 4096;
+/// How long a write waits for the store to say whether a session still stands.
+const SESSION_CHECK_WAIT: Duration = Duration::from_millis(500);
 
 /// How tokens live and how often one may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,14 +188,22 @@ impl Auth {
                 return Ok(session.version);
             }
         }
-        let version = match self.users.session_version(name).await {
-            Ok(version) => version,
-            Err(UserError::Store(error)) if error.retry == Retry::Later => {
+        let as_last_seen = || known.map_or(Some(claimed), |session| session.version);
+        let asked = self.users.session_version(name);
+        let version = match tokio::time::timeout(SESSION_CHECK_WAIT, asked).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(UserError::Store(error))) if error.retry == Retry::Later => {
                 tracing::debug!(%error, "a session is not checked");
-                known.map_or(Some(claimed), |session| session.version)
+                as_last_seen()
             }
-            Err(error) => return Err(problem_of_user(error)),
+            Ok(Err(error)) => return Err(problem_of_user(error)),
+            Err(_) => {
+                tracing::debug!("a session is not checked: the store is silent");
+                as_last_seen()
+            }
         };
+        // After the wait: whoever comes next is not to wait again at once.
+        let now_us = self.clock.now().micros();
         let mut sessions = self.lock_sessions();
         if sessions.len() >= SESSIONS_MAX {
             sessions.clear();

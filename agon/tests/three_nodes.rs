@@ -177,8 +177,8 @@ impl Trial {
         self.consumer.metric("agon_events_consumed_total{").await as u64
     }
 
-    /// Waits until the consumer reads nothing although writes go on; answers how many records it has
-    /// read.
+    /// Waits until the consumer reads nothing although writes go on; answers how many records it
+    /// has read.
     async fn folds_wait(&mut self) -> u64 {
         for _ in 0..ROUNDS_MAX {
             let before = self.consumed().await;

@@ -69,8 +69,8 @@ impl Seen {
     }
 }
 
-/// Asks every consumer that runs; one that does not know, or not within `longest`, is as one that is
-/// silent.
+/// Asks every consumer that runs; one that does not know, or not within `longest`, is as one that
+/// is silent.
 pub async fn look(http: &reqwest::Client, urls: &[String], longest: Duration) -> Progress {
     let mut asked = tokio::task::JoinSet::new();
     for url in urls {

@@ -20,7 +20,7 @@ impl Server {
     }
 }
 
-/// Three brokers and three nodes of the store; dropped, those that a failed test left away are back.
+/// Three brokers and three nodes of the store; dropped, what a failed test left away is back.
 pub struct Nodes {
     dir: PathBuf,
     /// What is away, and what brings it back.
@@ -48,14 +48,14 @@ impl Nodes {
 
     /// SIGKILL.
     pub fn kill(&mut self, server: Server, node: u32) {
+        assert!(self.said_yes("kill", server, node), "kill {server:?} {node}");
         self.away.push((server, node, "restart"));
-        assert!(self.said_yes("kill", server, node));
     }
 
     /// SIGSTOP.
     pub fn pause(&mut self, server: Server, node: u32) {
+        assert!(self.said_yes("pause", server, node), "pause {server:?} {node}");
         self.away.push((server, node, "resume"));
-        assert!(self.said_yes("pause", server, node));
     }
 
     /// Brings back what is away; a killed one answers when this returns.

@@ -84,26 +84,7 @@ async fn places(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError>
             };
             asker.whole(&format!("{of_cell}, bucket"), definition, act).await?;
         }
-        Table::History => {
-            let act = |(kind, id, g, f, agent): (i8, String, i32, i32, String)| {
-                let cell = cell(kind, id).filter(|_| is_live(g, f));
-                let named = cell.zip(AgentId::new(agent).ok());
-                let place = named.map(|(cell, agent)| Place::Player(cell, agent));
-                // The chunks of an agent follow one another.
-                places.extend(place.filter(|place| places.last() != Some(place)));
-            };
-            let every = format!("cell_kind, cell_id, {by}, agent");
-            asker.whole(&every, definition, act).await?;
-        }
-        Table::AgentCells => {
-            let act = |(agent, g, f): (String, i32, i32)| {
-                let agent = AgentId::new(agent).ok().filter(|_| is_live(g, f));
-                let place = agent.map(Place::Agent);
-                // The cells of an agent follow one another.
-                places.extend(place.filter(|place| places.last() != Some(place)));
-            };
-            asker.whole(&format!("agent, {by}"), definition, act).await?;
-        }
+        Table::History | Table::AgentCells => places = agents(asker, table).await?,
         Table::Refusals => {
             let act = |(topic, partition, g, f, bucket): (i8, i32, i32, i32, i8)| {
                 let source = source(topic, partition).filter(|_| is_live(g, f));
@@ -125,6 +106,31 @@ async fn places(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError>
             };
             asker.whole(&of_source, definition, act).await?;
         }
+    }
+    Ok(places)
+}
+
+/// Reads the agents of a table whose partitions hold many, and keeps those that have a name. What
+/// belongs to an agent follows one another.
+async fn agents(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut add = |place: Option<Place>| {
+        places.extend(place.filter(|place| places.last() != Some(place)));
+    };
+    let definition = super::place::definition(table);
+    if table == Table::History {
+        let act = |(kind, id, g, f, agent): (i8, String, i32, i32, String)| {
+            let cell = cell(kind, id).filter(|_| is_live(g, f));
+            let named = cell.zip(AgentId::new(agent).ok());
+            add(named.map(|(cell, agent)| Place::Player(cell, agent)));
+        };
+        let select = "cell_kind, cell_id, generation, fold_version, agent";
+        asker.whole(select, definition, act).await?;
+    } else {
+        let act = |(agent, g, f): (String, i32, i32)| {
+            add(AgentId::new(agent).ok().filter(|_| is_live(g, f)).map(Place::Agent));
+        };
+        asker.whole("agent, generation, fold_version", definition, act).await?;
     }
     Ok(places)
 }

@@ -246,6 +246,17 @@ impl Connected {
         Arc::new(KafkaGroup::new(self.kafka.clone(), self.settings.clone()))
     }
 
+    /// What asks the brokers where that group is.
+    #[cfg(feature = "faults")]
+    pub fn broker_offsets(&self) -> agon_consumer::controls::BrokerOffsets {
+        let group = KafkaGroup::new(self.kafka.clone(), self.settings.clone());
+        let partitions = self.log.partitions();
+        agon_consumer::controls::BrokerOffsets::new(move || {
+            let group = group.clone();
+            async move { group.committed(partitions).await }
+        })
+    }
+
     fn feed(&self) -> KafkaFeed {
         KafkaFeed::new(&self.log)
     }

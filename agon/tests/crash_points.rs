@@ -10,7 +10,7 @@ use std::time::Duration;
 use agon_consumer::CRASH_POINTS;
 use serde_json::{Value, json};
 use support::servers::Deployment;
-use support::stdout;
+use support::{agon, stderr, stdout};
 
 /// The steps of a flush, as the store names them.
 const STORE_POINTS: [&str; 5] = [
@@ -155,6 +155,33 @@ async fn every_second(first: usize) {
     assert_eq!(conflicts as u64, (files - 2) + (files - 2) / 2, "{list}");
     deployment.verified();
     assert_eq!(last.terminate().await, Some(0));
+}
+
+/// A fault that never comes would make its test pass.
+#[test]
+fn what_names_no_fault_is_refused() {
+    let shown = |variable: &str, value: &str| {
+        let output = agon(&["config", "print"]).env(variable, value).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    for (variable, value, named) in [
+        ("AGON_BREAK", "progress_frist", "progress_first"),
+        ("AGON_BREAK", "resume_from_brokers", "resume_from_broker"),
+        ("AGON_BREAK", "", "no_first_seen"),
+        ("AGON_CRASH_AT", "flush.after_cell", "flush.after_cells"),
+        ("AGON_CRASH_AT", "fold.after_batch:", "fold.after_batch"),
+        ("AGON_CRASH_AT", "fold.after_batch:0", "fold.after_batch"),
+        ("AGON_CRASH_AT", "fold.after_batch:once", "fold.after_batch"),
+    ] {
+        let (code, said) = shown(variable, value);
+        let says_all = said.contains(&format!("{variable} is '{value}'")) && said.contains(named);
+        assert!(code == Some(2) && says_all, "{variable}={value}: {code:?} {said}");
+    }
+    let points = CRASH_POINTS.iter().chain(&STORE_POINTS).map(|point| ("AGON_CRASH_AT", *point));
+    let others = [("AGON_CRASH_AT", "fold.after_batch:3"), ("AGON_BREAK", "no_record_hash")];
+    for (variable, value) in points.chain(others) {
+        assert_eq!(shown(variable, value).0, Some(0), "{variable}={value}");
+    }
 }
 
 // Two deployments at a time: a test mostly waits until a dead member's session is over.

@@ -44,6 +44,9 @@ pub struct ConsumerConfig {
     /// Called at every crash point.
     #[cfg(feature = "crash_points")]
     pub crash: Option<crate::crash::CrashHook>,
+    /// Where the group's broker was told that partitions stand.
+    #[cfg(feature = "controls")]
+    pub broker_offsets: Option<crate::controls::BrokerOffsets>,
 }
 
 impl Default for ConsumerConfig {
@@ -66,6 +69,8 @@ impl Default for ConsumerConfig {
             revoke_flush_ms_max: 3_000,
             #[cfg(feature = "crash_points")]
             crash: None,
+            #[cfg(feature = "controls")]
+            broker_offsets: None,
         }
     }
 }

@@ -51,6 +51,8 @@ impl Ready {
         for resumed in split(resumed, config.workers) {
             let from: Assignment =
                 resumed.iter().map(|resumed| (resumed.source, resumed.next())).collect();
+            #[cfg(feature = "controls")]
+            let from = crate::controls::begin(config, from).await?;
             to_read.push((resumed, log.read(from).await?));
         }
         let ends = log.ends().await?;

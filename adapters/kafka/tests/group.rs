@@ -11,8 +11,6 @@ use agon_kafka::{GroupProtocol, InitSettings, KafkaAddress, KafkaGroup, KafkaSet
 use agon_ports::conformance::group::GroupFixture;
 use agon_ports::{Assignment, Group, GroupMember, GroupNews};
 use agon_schema::{Topic, TopicPartition};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{ClientConfig, TopicPartitionList};
 use uuid::Uuid;
 
 const PARTITIONS: u32 = 2;
@@ -80,29 +78,8 @@ impl GroupFixture for Fixture {
     }
 
     async fn committed(&mut self) -> Assignment {
-        let group = self.made().await;
-        let prefix = self.settings.topic_prefix.clone();
-        tokio::task::spawn_blocking(move || committed(&group, &prefix)).await.unwrap()
+        self.made().await.committed(PARTITIONS).await.unwrap()
     }
-}
-
-fn committed(group: &KafkaGroup, prefix: &str) -> Assignment {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", broker().unwrap())
-        .set("group.id", group.name())
-        .create()
-        .unwrap();
-    let mut asked = TopicPartitionList::new();
-    for source in TopicPartition::all(PARTITIONS) {
-        asked.add_partition(&format!("{prefix}{}", source.topic), source.partition as i32);
-    }
-    let told = client.committed_offsets(asked, Duration::from_secs(30)).unwrap();
-    let offset = |source: TopicPartition| {
-        let name = format!("{prefix}{}", source.topic);
-        let found = told.find_partition(&name, source.partition as i32)?;
-        Some((source, found.offset().to_raw().filter(|offset| *offset >= 0)? as u64))
-    };
-    TopicPartition::all(PARTITIONS).filter_map(offset).collect()
 }
 
 agon_ports::group_conformance!(make_classic, skipped_when: no_broker);

@@ -25,10 +25,12 @@ mod tables;
 pub use address::{AddressError, CqlAddress};
 pub use admin::{facts, wipe};
 pub use control::ScyllaControl;
+#[cfg(feature = "controls")]
+pub use controls::CONTROLS;
 pub use error::OpenError;
 pub use init::{InitReport, InitSettings, LogFacts, init};
 pub use inspect::ScyllaInspector;
 #[cfg(feature = "crash_points")]
-pub use settings::CrashPoint;
+pub use settings::{CRASH_POINTS, CrashPoint};
 pub use settings::StoreSettings;
 pub use store::ScyllaStore;

@@ -7,6 +7,18 @@ use std::time::Duration;
 #[cfg(feature = "crash_points")]
 pub type CrashPoint = std::sync::Arc<dyn Fn(&'static str) + Send + Sync>;
 
+/// The steps of a flush, in their order; the last is one only where a cell's batch is cut in two on
+/// purpose.
+#[cfg(feature = "crash_points")]
+pub const CRASH_POINTS: [&str; 6] = [
+    "flush.before",
+    "flush.after_side_rows",
+    "flush.after_cells",
+    "flush.before_progress",
+    "flush.after_progress",
+    "flush.inside_cell",
+];
+
 /// Limits, each with its unit.
 #[derive(Clone)]
 pub struct StoreSettings {

@@ -135,6 +135,8 @@ impl ProjectionStore for ScyllaStore {
         if !self.fits(&flush, &attempted).await? {
             return Ok(());
         }
+        #[cfg(feature = "controls")]
+        let flush = crate::controls::counted(&self.reader, flush).await?;
         let limits = Limits {
             rows: self.settings.rows_per_batch_max.clamp(1, usize::from(u16::MAX)),
             bytes: self.settings.batch_bytes_max.max(1),

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agon_ports::{ProjectionStore, Retry};
@@ -54,6 +55,29 @@ async fn a_late_flush_through_another_handle_changes_nothing_newer() {
     check_whole(&reader, 120).await;
     newcomer.flush(flush(Some(120), 130)).await.unwrap();
     check_whole(&reader, 130).await;
+}
+
+/// Two owners with one flush, of whom the later one is not told that the other has stored it: as a
+/// flush is sent again whose answer was lost. Its events count once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_that_is_sent_twice_counts_once() {
+    if is_absent() {
+        return;
+    }
+    let keyspace = made().await;
+    let [one, other, reader] =
+        [keyspace.open().await, keyspace.open().await, keyspace.open().await];
+    // Either knows where the store stands.
+    for owner in [&one, &other] {
+        owner.flush(flush(None, 20)).await.unwrap();
+    }
+    for (from, to) in [(20, 45), (45, 80)] {
+        let sent = flush(Some(from), to);
+        one.flush(Arc::clone(&sent)).await.unwrap();
+        check_whole(&reader, to).await;
+        other.flush(sent).await.unwrap();
+        check_whole(&reader, to).await;
+    }
 }
 
 /// One owner: where it believes that it stands.

@@ -43,8 +43,14 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
     let wait = options.servers.wait.wait;
     let starting = Roles::start(ports.clone(), Ears::default(), &registry, wait);
     let Some(roles) = stoppable(&stop, starting).await? else { return Ok(()) };
+    let config = servers::consumer_config(&options.fold);
+    #[cfg(feature = "faults")]
+    let config = agon_consumer::ConsumerConfig {
+        broker_offsets: Some(connected.broker_offsets()),
+        ..config
+    };
     let consumer = Consumer::start_in_group(
-        servers::consumer_config(&options.fold),
+        config,
         Arc::clone(&ports.log),
         Arc::clone(&ports.store),
         connected.publisher()?,

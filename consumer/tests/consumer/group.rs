@@ -8,6 +8,7 @@ use std::time::Duration;
 use agon_consumer::ConsumerConfig;
 use agon_memory::MemoryGroup;
 use agon_ports::{Append, EventLog, ProjectionStore};
+use agon_schema::{Topic, TopicPartition};
 use tokio::task::JoinSet;
 
 use crate::cells::CellStore;
@@ -161,4 +162,34 @@ fn members_that_come_go_and_write_on_when_lost_change_nothing() {
         check_same(&format!("seed {seed}"), &oracle::fold(&appends), &rows);
     }
     assert!(zombies > 10 && parts > 0, "{zombies} members were lost, {parts} flushes cut");
+}
+
+/// What a member held of a partition is old when the partition comes back to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_others_folded_meanwhile_is_not_forgotten() {
+    // Without submissions, whose rows would stop a member with an old board before it writes.
+    let mut appends = stream(34, 2_000);
+    appends.retain(|append| append.target.topic != Topic::Submissions);
+    let third = appends.len() / 3;
+    let partitions = TopicPartition::all(PARTITIONS).count();
+    let world = World::with(&appends[..third]).await;
+    let group = MemoryGroup::new(PARTITIONS);
+    let start = || Member::start(&world, &group, tiny(), Arc::new(world.store.clone()));
+    let has = |member: &Member, count| {
+        let standing = member.consumer.standing();
+        standing.is_ready() && standing.partitions.len() == count
+    };
+    let one = start();
+    stored_through(&world.store, &ends(&appends[..third])).await;
+    let other = start();
+    let half = partitions / 2;
+    crate::world::until(|| has(&one, half) && has(&other, half)).await;
+    world.log.append(appends[third..2 * third].to_vec()).await.unwrap();
+    stored_through(&world.store, &ends(&appends[..2 * third])).await;
+    other.stop().await;
+    crate::world::until(|| has(&one, partitions)).await;
+    world.log.append(appends[2 * third..].to_vec()).await.unwrap();
+    stored_through(&world.store, &ends(&appends)).await;
+    one.stop().await;
+    check_same("come back", &oracle::fold(&appends), &world.rows().await);
 }

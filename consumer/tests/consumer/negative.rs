@@ -7,9 +7,10 @@ use agon_consumer::controls::CONTROLS;
 /// Which suite notices which broken rule.
 const NOTICED_BY: [(&str, &str); CONTROLS.len()] = [
     ("commit_before_flush", "share::nothing_is_committed_before_it_is_stored"),
-    ("memory_kept_after_revoke", "group::members_that_come_go_and_write_on_when_lost"),
+    ("memory_kept_after_revoke", "group::what_others_folded_meanwhile"),
     ("no_replay_skip", "partition::what_the_stored_cells_hold_is_counted"),
     ("no_record_hash", "refusals::the_store_of_another_log_is_refused"),
+    ("resume_from_broker", "restart::a_store_that_was_put_back"),
 ];
 
 /// Runs a suite of this very binary with a rule broken, or with none. Whether it went well.

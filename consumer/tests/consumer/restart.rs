@@ -1,16 +1,20 @@
 //! Stops, crashes and faults: whatever ends a consumer, the next one goes on where the store
 //! stands, and the rows are those of the unbroken fold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agon_consumer::ConsumerConfig;
-use agon_memory::{Fault, FaultRates, Faults, Faulty, MemoryLog};
-use agon_ports::{Append, ProjectionStore};
+use agon_memory::{Fault, FaultRates, Faults, Faulty, MemoryGroup, MemoryLog, MemoryStore};
+use agon_ports::{Append, EventLog, ProjectionStore};
+use agon_projections::row::Value;
+use agon_projections::row_bytes::{key_bytes, value_bytes};
 
 use crate::cells::CellStore;
-use crate::events::stream;
-use crate::oracle::{self, check_same};
-use crate::world::{World, runtime, tiny};
+use crate::events::{PARTITIONS, stream};
+use crate::member::{Member, stored_through};
+use crate::oracle::{self, Rows, check_same};
+use crate::world::{World, ends, runtime, tiny, until};
 
 const STOP: Duration = Duration::from_secs(60);
 
@@ -115,7 +119,7 @@ async fn live<S: ProjectionStore + 'static>(
     };
     let is_done = tokio::select! {
         () = life.wait_for(appends, appends.len()) => true,
-        () = crate::world::until(|| faults.iter().any(|faults| faults.is_crashed())) => false,
+        () = until(|| faults.iter().any(|faults| faults.is_crashed())) => false,
     };
     life.ear.check();
     is_done
@@ -133,7 +137,7 @@ async fn a_store_or_log_that_comes_back_is_used_again_without_a_restart() {
     for (faults, from, to) in [(of_store, 400, 800), (of_log, 800, 1_200)] {
         life.wait_for(&appends, from / 2).await;
         faults.crash();
-        agon_ports::EventLog::append(&world.log, appends[from..to].to_vec()).await.unwrap();
+        world.log.append(appends[from..to].to_vec()).await.unwrap();
         // Some calls fail before it comes back.
         tokio::time::sleep(Duration::from_millis(20)).await;
         faults.heal();
@@ -142,4 +146,56 @@ async fn a_store_or_log_that_comes_back_is_used_again_without_a_restart() {
     life.ear.check();
     life.consumer.stop(STOP).await.unwrap();
     check_same("healed", &oracle::fold(&appends), &world.rows().await);
+}
+
+/// A member over this world, until the records below these ends are stored.
+async fn attend(world: &World, group: &MemoryGroup, appends: &[Append]) {
+    let config = ConsumerConfig {
+        #[cfg(feature = "controls")]
+        broker_offsets: Some(agon_consumer::controls::BrokerOffsets::new({
+            let group = group.clone();
+            move || std::future::ready(Ok(group.committed()))
+        })),
+        ..tiny()
+    };
+    let member = Member::start(world, group, config, Arc::new(world.store.clone()));
+    stored_through(&world.store, &ends(appends)).await;
+    until(|| group.committed() == ends(appends)).await;
+    member.stop().await;
+}
+
+/// Records below the stored positions that neither counted nor were repeated nor rejected.
+fn left_out(rows: &Rows) -> u64 {
+    let of = |value: &Value| match value {
+        Value::Progress(progress) => {
+            let counts = progress.counts;
+            progress.applied + 1 - counts.counted - counts.duplicates - counts.rejected
+        }
+        _ => 0,
+    };
+    rows.values().map(of).sum()
+}
+
+/// The store loses what it held last, or all, as when it is folded anew; what the broker was told
+/// of it stays. Workers begin where the store stands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_store_that_was_put_back_is_folded_again_whatever_the_broker_was_told() {
+    let appends = stream(12, 1_200);
+    let (world, group) = (World::with(&appends[..400]).await, MemoryGroup::new(PARTITIONS));
+    attend(&world, &group, &appends[..400]).await;
+    let earlier = MemoryStore::default();
+    for (key, value) in world.rows().await {
+        earlier.overwrite_raw(key_bytes(&key), value_bytes(&value));
+    }
+    world.log.append(appends[400..800].to_vec()).await.unwrap();
+    attend(&world, &group, &appends[..800]).await;
+    // With something to do in each partition, wherever a worker begins.
+    world.log.append(appends[800..].to_vec()).await.unwrap();
+    for (name, store) in [("put back", earlier), ("emptied", MemoryStore::default())] {
+        let world = World { store, ..world.clone() };
+        attend(&world, &group, &appends).await;
+        let rows = world.rows().await;
+        assert_eq!(left_out(&rows), 0, "{name}: records that nothing became of");
+        check_same(name, &oracle::fold(&appends), &rows);
+    }
 }

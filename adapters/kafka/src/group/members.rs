@@ -1,14 +1,18 @@
-//! How many members a group has, under either protocol. The crate `rdkafka` wraps only the older
-//! of the two calls, so the other one is made on the C library itself.
+//! How many members a group has, under either protocol, and what they told. The crate `rdkafka`
+//! wraps only the older of the two calls that count, so the other one is made on the C library
+//! itself.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char};
 use std::time::Duration;
 
+use agon_ports::Assignment;
+use agon_schema::TopicPartition;
 use rdkafka::bindings as native;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::{Cluster, Words};
 use crate::owned::{Owned, admitted, answer};
@@ -36,6 +40,35 @@ pub(super) fn count(cluster: &Cluster, group: &str) -> KafkaResult<usize> {
         )) => Ok(0),
         counted => counted,
     }
+}
+
+/// Where a group's members said that partitions are stored, of those that they told of. Blocks.
+///
+/// # Errors
+/// As [`count`].
+pub(super) fn committed(
+    cluster: &Cluster,
+    group: &str,
+    partitions: u32,
+) -> KafkaResult<Assignment> {
+    let mut config = cluster.client_config();
+    let client: BaseConsumer<Words> =
+        config.set("group.id", group).create_with_context(Words::default())?;
+    let mut asked = TopicPartitionList::new();
+    for source in TopicPartition::all(partitions) {
+        let (name, partition) = cluster.native(source);
+        asked.add_partition(&name, partition);
+    }
+    let patience = Duration::from_millis(cluster.settings.append_timeout_ms.into());
+    let told = client.committed_offsets(asked, patience)?;
+    let of = |source: TopicPartition| {
+        let (name, partition) = cluster.native(source);
+        match told.find_partition(&name, partition)?.offset() {
+            Offset::Offset(offset) => Some((source, u64::try_from(offset).ok()?)),
+            _ => None,
+        }
+    };
+    Ok(TopicPartition::all(partitions).filter_map(of).collect())
 }
 
 fn count_newer(client: &Client<Words>, group: &str, timeout_ms: i32) -> KafkaResult<usize> {

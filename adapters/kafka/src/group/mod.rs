@@ -69,6 +69,22 @@ impl KafkaGroup {
             Err(stopped) => Err(PortError::later(attempted, stopped)),
         }
     }
+
+    /// What members told the brokers of stored positions, of any process: what a display of lag
+    /// shows. Nothing begins from it.
+    ///
+    /// # Errors
+    /// `Retry::Later` when the brokers do not answer.
+    pub async fn committed(&self, partitions: u32) -> Result<Assignment, PortError> {
+        let KafkaGroup { cluster, group } = self.clone();
+        let attempted = format!("ask {} what group {group} has stored", cluster.address);
+        let ask = move || members::committed(&cluster, &group, partitions);
+        match tokio::task::spawn_blocking(ask).await {
+            Ok(Ok(committed)) => Ok(committed),
+            Ok(Err(error)) => Err(PortError::later(attempted, plain(&error))),
+            Err(stopped) => Err(PortError::later(attempted, stopped)),
+        }
+    }
 }
 
 #[async_trait]

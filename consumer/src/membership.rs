@@ -196,6 +196,7 @@ impl Membership {
             point(config, "revoke.after_flush");
         }
         share.discard().await;
+        self.standing.send_replace(Standing::new(Phase::Waiting));
         point(config, "revoke.after_drop");
         finished.and(Ok(over(news?)))
     }

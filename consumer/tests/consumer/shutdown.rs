@@ -74,12 +74,8 @@ async fn with_the_store_away_stopping_ends_by_its_deadline_and_nothing_is_lost()
     }
     assert!(world.rows().await.is_empty());
     // Nobody is left who would write once the store is back.
-    let while_it_ends = Duration::from_millis(30);
-    tokio::time::sleep(while_it_ends).await;
-    let refused = gate.refused();
-    gate.shut(false);
-    tokio::time::sleep(while_it_ends).await;
-    assert_eq!((gate.refused(), gate.flushes().len()), (refused, 0));
+    until(|| gate.is_let_go()).await;
+    assert!(gate.flushes().is_empty());
     let life = world.start(tiny()).await;
     life.wait_for(&appends, appends.len()).await;
     check_same("caught up", &oracle::fold(&appends), &world.rows().await);
@@ -97,10 +93,7 @@ async fn a_flush_that_nobody_waits_for_is_not_written_later() {
         Err(ConsumerError::Deadline { .. }) => {}
         other => panic!("{other:?}"),
     }
-    let while_it_ends = Duration::from_millis(30);
-    tokio::time::sleep(while_it_ends).await;
-    gate.hold(false);
-    tokio::time::sleep(while_it_ends).await;
+    until(|| gate.is_let_go()).await;
     assert!(world.rows().await.is_empty(), "somebody else may own the partition by now");
 }
 

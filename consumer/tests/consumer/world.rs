@@ -282,6 +282,11 @@ impl Gate {
         self.shared.is_held.store(is_held, Ordering::SeqCst);
     }
 
+    /// Whether nobody is left who could flush through it.
+    pub fn is_let_go(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1
+    }
+
     /// Flushes that had to wait.
     pub fn waiting(&self) -> u64 {
         self.shared.waiting.load(Ordering::SeqCst)

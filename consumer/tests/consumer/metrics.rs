@@ -84,7 +84,26 @@ fn what_the_stored_cells_held_is_counted_as_replayed() {
         let config = ConsumerConfig { workers, read_records_max: 100, ..tiny() };
         let started = world.start_over(config, world.log.clone(), by_cell.clone()).await;
         let life = started.unwrap();
-        until(|| by_cell.parts() > 100).await;
+        let is_cut = |rows: &Rows, topic: Topic| {
+            let of = |key: &RowKey| match key {
+                RowKey::Head(cell) => cell.source(PARTITIONS).topic == topic,
+                _ => false,
+            };
+            rows.keys().any(of)
+        };
+        // Cells of each topic are stored, and no progress.
+        let all_are_cut = async {
+            loop {
+                let rows = world.rows().await;
+                if TOPICS.iter().all(|(topic, _)| is_cut(&rows, *topic)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(crate::member::STOP, all_are_cut)
+            .await
+            .expect("cells of each topic are stored");
         drop(life);
     });
     drop(cut);

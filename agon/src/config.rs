@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use crate::cli::Cli;
+use crate::cli::{Cli, SECRETS};
 use crate::exit::Exit;
 
 /// The file that is read when none is named.
@@ -23,6 +24,7 @@ const PREFIX: &str = "AGON_";
 pub fn parse(args: Vec<OsString>) -> Result<Cli, Exit> {
     let command = configured(&args)?;
     let matches = command.get_matches_from(args);
+    refuse_secret_flags(&matches)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }
 
@@ -63,7 +65,7 @@ fn with_default(command: Command, key: &str, value: &str) -> Command {
     let mut command = command;
     if command.get_arguments().any(|arg| arg.get_id() == key) {
         let value = value.clone();
-        command = command.mut_arg(key, |arg| arg.default_value(value));
+        command = command.mut_arg(key, |arg| arg.required(false).default_value(value));
     }
     let names: Vec<String> =
         command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
@@ -72,6 +74,22 @@ fn with_default(command: Command, key: &str, value: &str) -> Command {
         command = command.mut_subcommand(name, |sub| with_default(sub, &key, &value));
     }
     command
+}
+
+/// What is on a command line is seen by every user of the machine.
+fn refuse_secret_flags(matches: &ArgMatches) -> Result<(), Exit> {
+    for key in SECRETS {
+        if matches.try_contains_id(key).unwrap_or(false)
+            && matches.value_source(key) == Some(ValueSource::CommandLine)
+        {
+            let (flag, variable) = (key.replace('_', "-"), key.to_uppercase());
+            return Err(Exit::Usage(format!(
+                "--{flag} would show the password to everyone on this machine; set \
+                 {PREFIX}{variable}, or {PREFIX}{variable}_FILE to a file that holds it"
+            )));
+        }
+    }
+    matches.subcommand().map_or(Ok(()), |(_, matches)| refuse_secret_flags(matches))
 }
 
 /// Ids of all options of all commands, with their variables.
@@ -143,26 +161,39 @@ pub struct Setting {
     pub source: &'static str,
 }
 
-/// Every setting of `serve` with its value and where it comes from.
+/// Every setting of every command with its value and where it comes from, those of `serve` first.
 ///
 /// # Errors
 /// As [`parse`].
 pub fn settings(args: &[OsString]) -> Result<Vec<Setting>, Exit> {
     let command = configured(args)?;
     let file = file_values(args)?.map_or_else(toml::Table::new, |(_, values)| values);
+    // One command that has them all, and demands none.
+    let mut all = Command::new("agon");
+    for arg in command.find_subcommand("serve").into_iter().flat_map(Command::get_arguments) {
+        all = with_setting(all, arg);
+    }
+    let all = with_settings(all, &command);
     let mut line = vec![OsString::from("agon")];
     if let Some(path) = named_file(args) {
         line.extend([OsString::from("--config"), path.into_os_string()]);
     }
-    line.push(OsString::from("serve"));
-    let matches = command
-        .clone()
-        .try_get_matches_from(line)
-        .map_err(|error| Exit::Usage(error.to_string()))?;
-    let Some((_, serve)) = matches.subcommand() else { return Ok(Vec::new()) };
-    let subcommand = command.find_subcommand("serve").unwrap_or(&command);
-    let args = command.get_arguments().chain(subcommand.get_arguments());
-    Ok(args.filter_map(|arg| setting(arg, serve, &file)).collect())
+    let matches = all.clone().try_get_matches_from(line);
+    let matches = matches.map_err(|error| Exit::Usage(error.to_string()))?;
+    Ok(all.get_arguments().filter_map(|arg| setting(arg, &matches, &file)).collect())
+}
+
+fn with_settings(all: Command, command: &Command) -> Command {
+    let all = command.get_arguments().fold(all, with_setting);
+    command.get_subcommands().fold(all, with_settings)
+}
+
+/// Adds an option that can be set outside the command line, unless one of its name is there.
+fn with_setting(all: Command, arg: &Arg) -> Command {
+    if env_of(arg).is_none() || all.get_arguments().any(|known| known.get_id() == arg.get_id()) {
+        return all;
+    }
+    all.arg(arg.clone().required(false).conflicts_with(Resettable::Reset))
 }
 
 fn setting(arg: &Arg, matches: &ArgMatches, file: &toml::Table) -> Option<Setting> {

@@ -28,15 +28,16 @@ impl Opened {
     /// # Errors
     /// A directory that is not there or in use, servers that are away or hold something else.
     pub async fn open(place: &cli::Place) -> Result<Opened, Exit> {
-        if place.log.is_none() && place.store.is_none() {
+        let store = place.store()?;
+        if place.log.is_none() && store.is_none() {
             return Opened::directory(&place.data.data);
         }
         let wait = place.wait.wait;
         let log = match &place.log {
-            Some(address) => Some(servers::log(address, &place.topics.settings(), wait).await?),
+            Some(address) => Some(servers::log(address, &place.settings()?, wait).await?),
             None => None,
         };
-        let (store, facts) = match (&place.store, &log) {
+        let (opened, facts) = match (&store, &log) {
             (Some(address), Some(log)) => {
                 let facts = servers::facts(log);
                 (Some(servers::store(address, facts, wait).await?), facts)
@@ -48,7 +49,7 @@ impl Opened {
             (None, Some(log)) => (None, servers::facts(log)),
             (None, None) => unreachable!("one of them is named, else it is a directory"),
         };
-        let inspector = match &place.store {
+        let inspector = match &store {
             Some(address) => Some(servers::inspector(address, facts, wait).await?),
             None => None,
         };
@@ -56,7 +57,7 @@ impl Opened {
             identity: LogIdentity { id: facts.id, partitions: facts.partitions },
             log: log.map(|log| log as Arc<dyn EventLog>),
             inspector,
-            store: store.map(|store| store as Arc<dyn ProjectionStore>),
+            store: opened.map(|store| store as Arc<dyn ProjectionStore>),
             _node: None,
         })
     }
@@ -108,8 +109,8 @@ fn no_store() -> Exit {
 /// # Errors
 /// As [`Opened::open`].
 pub async fn control(place: &cli::Place) -> Result<Arc<dyn ControlStore>, Exit> {
-    match (&place.store, &place.log) {
-        (Some(address), _) => Ok(servers::control(address, place.wait.wait).await?),
+    match (place.store()?, &place.log) {
+        (Some(address), _) => Ok(servers::control(&address, place.wait.wait).await?),
         (None, Some(_)) => Err(no_store()),
         (None, None) => Ok(node::open_control(&node::lock(&place.data.data)?)?),
     }

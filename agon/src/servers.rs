@@ -2,7 +2,7 @@
 //! [`crate::node`] the only place where adapters meet.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agon_consumer::{Consumer, ConsumerConfig};
@@ -28,6 +28,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 const FLUSHES_MAX: usize = 16;
 /// How often a wait says what it waits for.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a store may refuse a login: a new Cassandra makes its first user 10 seconds after it
+/// first answers.
+const LOGIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// Whether to try again to open a store: for a while only where it refuses the login.
+pub fn store_may_pass() -> impl Fn(&agon_scylla::OpenError) -> bool {
+    let refused_at = OnceLock::new();
+    move |error| {
+        error.may_pass()
+            || error.may_pass_soon()
+                && refused_at.get_or_init(Instant::now).elapsed() < LOGIN_WITHIN
+    }
+}
 
 /// Tries until it succeeds, is refused for good, or `wait` is over; says what it waits for.
 ///
@@ -91,7 +105,7 @@ pub async fn store(
         ..StoreSettings::default()
     };
     let open = || ScyllaStore::open(address, log, settings());
-    patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
+    patiently(wait, open, store_may_pass()).await.map(Arc::new)
 }
 
 /// The store at an address, of whatever log it is, and that log.
@@ -103,7 +117,7 @@ pub async fn store_alone(
     wait: Duration,
 ) -> Result<(Arc<ScyllaStore>, LogFacts), Exit> {
     let read = || agon_scylla::facts(address);
-    let facts = patiently(wait, read, agon_scylla::OpenError::may_pass).await?;
+    let facts = patiently(wait, read, store_may_pass()).await?;
     Ok((store(address, facts, wait).await?, facts))
 }
 
@@ -117,7 +131,7 @@ pub async fn inspector(
     wait: Duration,
 ) -> Result<Arc<dyn StoreInspector>, Exit> {
     let open = || ScyllaInspector::open(address, log);
-    let inspector = patiently(wait, open, agon_scylla::OpenError::may_pass).await?;
+    let inspector = patiently(wait, open, store_may_pass()).await?;
     Ok(Arc::new(inspector))
 }
 
@@ -127,7 +141,7 @@ pub async fn inspector(
 /// As [`store`].
 pub async fn control(address: &CqlAddress, wait: Duration) -> Result<Arc<ScyllaControl>, Exit> {
     let open = || ScyllaControl::open(address);
-    patiently(wait, open, agon_scylla::OpenError::may_pass).await.map(Arc::new)
+    patiently(wait, open, store_may_pass()).await.map(Arc::new)
 }
 
 /// Refuses while consumers are at work, for what would take the rows from under them.
@@ -199,7 +213,7 @@ impl Connected {
     /// # Errors
     /// When one is away for longer than `--wait`, or not what `agon init` makes.
     pub async fn open(servers: &cli::Servers) -> Result<Connected, Exit> {
-        Connected::open_with(servers, servers.topics.settings()).await
+        Connected::open_with(servers, servers.settings()?).await
     }
 
     /// As [`Connected::open`], with other settings of the log.
@@ -212,8 +226,9 @@ impl Connected {
     ) -> Result<Connected, Exit> {
         let wait = servers.wait.wait;
         let log = log(&servers.log, &settings, wait).await?;
-        let store = store(&servers.store, facts(&log), wait).await?;
-        let control = control(&servers.store, wait).await?;
+        let address = servers.store()?;
+        let store = store(&address, facts(&log), wait).await?;
+        let control = control(&address, wait).await?;
         Ok(Connected { kafka: servers.log.clone(), settings, log, store, control, wait })
     }
 

@@ -6,8 +6,10 @@ tokens=(-9223372036854775808 -3074457345618258603 3074457345618258602)
 
 make_cassandra() {
   local node=$1 home=$dir/cassandra-$1 period='commitlog_sync_period: 10000ms'
+  local authenticator=AllowAllAuthenticator authorizer=AllowAllAuthorizer
   mkdir -p "$home"
   [ "$cassandra_sync" = periodic ] || period=''
+  [ "$auth" = no ] || authenticator=PasswordAuthenticator authorizer=CassandraAuthorizer
   cat >"$home/cassandra.yaml" <<CONFIG
 cluster_name: agon-test
 num_tokens: 1
@@ -34,8 +36,8 @@ cdc_raw_directory: $home/cdc
 disk_failure_policy: stop
 commit_failure_policy: stop
 auto_snapshot: false
-authenticator: AllowAllAuthenticator
-authorizer: AllowAllAuthorizer
+authenticator: $authenticator
+authorizer: $authorizer
 CONFIG
   cat >"$home/logback.xml" <<'CONFIG'
 <configuration><appender name="out" class="ch.qos.logback.core.ConsoleAppender">

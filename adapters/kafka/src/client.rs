@@ -68,28 +68,9 @@ impl Cluster {
             // An idle connection that the broker closes is no news.
             .set("log.connection.close", "false")
             .set_log_level(RDKafkaLogLevel::Info);
-        self.set_tls(&mut config);
+        self.set_access(&mut config);
         config
     }
-
-    #[cfg(feature = "tls")]
-    fn set_tls(&self, config: &mut ClientConfig) {
-        let Some(tls) = &self.settings.tls else { return };
-        config.set("security.protocol", "ssl");
-        let files = [
-            ("ssl.ca.location", &tls.ca_file),
-            ("ssl.certificate.location", &tls.certificate_file),
-            ("ssl.key.location", &tls.key_file),
-        ];
-        for (key, file) in files {
-            if let Some(file) = file {
-                config.set(key, file.to_string_lossy());
-            }
-        }
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn set_tls(&self, _config: &mut ClientConfig) {}
 }
 
 /// Hears what a client says beside its answers. Clones hear together.
@@ -98,8 +79,8 @@ pub(crate) struct Words(Arc<Mutex<Heard>>);
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// The last thing that went wrong, in the library's words.
-    trouble: Option<String>,
+    /// The last thing that went wrong, in the library's words, and its code.
+    trouble: Option<(RDKafkaErrorCode, String)>,
     /// No broker was reachable when the library last looked.
     is_away: bool,
 }
@@ -112,7 +93,12 @@ impl Words {
 
     /// The last thing that went wrong since a broker answered, which names host and cause.
     pub(crate) fn trouble(&self) -> Option<String> {
-        self.heard().trouble.clone()
+        self.heard().trouble.as_ref().map(|(_, reason)| reason.clone())
+    }
+
+    /// The code of that.
+    pub(crate) fn trouble_code(&self) -> Option<RDKafkaErrorCode> {
+        self.heard().trouble.as_ref().map(|(code, _)| *code)
     }
 
     /// What went wrong: the last word of the client, else the error.
@@ -123,7 +109,8 @@ impl Words {
     /// The client said that no broker is reachable, and nothing was heard from one since.
     pub(crate) fn away(&self) -> Option<String> {
         let heard = self.heard();
-        heard.is_away.then(|| heard.trouble.clone().unwrap_or_else(|| "no answer".to_owned()))
+        let reason = || heard.trouble.as_ref().map(|(_, reason)| reason.clone());
+        heard.is_away.then(|| reason().unwrap_or_else(|| "no answer".to_owned()))
     }
 
     /// A broker answered: what went wrong before is over.
@@ -153,14 +140,15 @@ impl ClientContext for Words {
 
     fn error(&self, error: KafkaError, reason: &str) {
         // Most of these are logged as well, with more words.
-        tracing::debug!(target: "rdkafka", code = ?error.rdkafka_error_code(), "{reason}");
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        tracing::debug!(target: "rdkafka", ?code, "{reason}");
         let mut heard = self.heard();
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+        if code == RDKafkaErrorCode::AllBrokersDown {
             // Its words only count brokers; the error before it named host and cause.
             heard.is_away = true;
-            heard.trouble.get_or_insert_with(|| reason.to_owned());
+            heard.trouble.get_or_insert_with(|| (code, reason.to_owned()));
         } else {
-            heard.trouble = Some(reason.to_owned());
+            heard.trouble = Some((code, reason.to_owned()));
         }
     }
 

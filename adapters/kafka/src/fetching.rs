@@ -248,7 +248,8 @@ impl Fetching {
                 format!("{}; {reason}", self.out_of_range(source, offset))
             }
             Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed => {
-                format!("{named}: {code}; grant this client the right to read")
+                let remedy = self.source.cluster.remedy(code).unwrap_or_default();
+                format!("{named}: {code}; {remedy}")
             }
             Code::UnknownTopic
             | Code::UnknownTopicOrPartition

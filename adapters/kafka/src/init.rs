@@ -147,11 +147,10 @@ fn make(cluster: &Cluster, missing: &[&Rule], nodes: usize) -> Result<(), OpenEr
             // Another `init` was faster; whether it wanted the same is looked at afterwards.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) => {
-                return Err(OpenError::Refused {
-                    address: cluster.address.clone(),
-                    attempted: format!("make topic {name}"),
-                    reason: format!("{code} ({nodes} nodes are seen)"),
-                });
+                let remedy = cluster.remedy(code);
+                let remedy = remedy.unwrap_or_else(|| format!("{nodes} nodes are seen"));
+                let attempted = format!("make topic {name}");
+                return Err(cluster.refusal(&attempted, &code.to_string(), &remedy));
             }
         }
     }

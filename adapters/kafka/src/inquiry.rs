@@ -43,7 +43,10 @@ impl Inquiry {
     /// [`OpenError::Refused`] for settings that the library does not take.
     pub(crate) fn new(cluster: &Cluster) -> Result<Inquiry, OpenError> {
         let words = Words::default();
-        let config = cluster.client_config();
+        let mut config = cluster.client_config();
+        // Brokers that hang up on a client of the wrong kind say no more than that. What was heard
+        // of idle connections is forgotten before anything is asked.
+        config.set("log.connection.close", "true");
         let consumer = config.create_with_context(words.clone());
         let consumer = consumer.map_err(|error| cluster.refused("make a client", error))?;
         Ok(Inquiry { cluster: cluster.clone(), words, consumer })
@@ -85,7 +88,13 @@ impl Inquiry {
     }
 
     fn failed(&self, error: &KafkaError) -> OpenError {
-        self.cluster.failed("ask the brokers", error, self.words.why(error))
+        let reason = self.words.why(error);
+        // What went wrong with a connection outweighs that an answer did not come.
+        let trouble = self.words.trouble_code();
+        if let Some(remedy) = trouble.and_then(|code| self.cluster.remedy(code)) {
+            return self.cluster.refusal("ask the brokers", &reason, &remedy);
+        }
+        self.cluster.failed("ask the brokers", error, reason)
     }
 
     /// What the brokers say of one topic.
@@ -167,19 +176,23 @@ impl Inquiry {
 impl Cluster {
     /// What a failed call means for whoever opens the log.
     pub(crate) fn failed(&self, attempted: &str, error: &KafkaError, reason: String) -> OpenError {
-        use RDKafkaErrorCode as Code;
-        let address = self.address.clone();
-        let remedy = match error.rdkafka_error_code() {
-            Some(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
-                "grant this client the rights it needs"
-            }
-            Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
-                "correct the settings of the connection"
-            }
-            _ => return OpenError::Away { address, reason },
+        if let Some(remedy) = error.rdkafka_error_code().and_then(|code| self.remedy(code)) {
+            return self.refusal(attempted, &reason, &remedy);
+        }
+        let reason = match self.suspicion(&reason) {
+            Some(suspicion) => format!("{reason}; {suspicion}"),
+            None => reason,
         };
-        let attempted = attempted.to_owned();
-        OpenError::Refused { address, attempted, reason: format!("{reason}; {remedy}") }
+        OpenError::Away { address: self.address.clone(), reason }
+    }
+
+    /// A refusal for good.
+    pub(crate) fn refusal(&self, attempted: &str, reason: &str, remedy: &str) -> OpenError {
+        OpenError::Refused {
+            address: self.address.clone(),
+            attempted: attempted.to_owned(),
+            reason: format!("{reason}; {remedy}"),
+        }
     }
 
     /// A refusal of the client library itself.

@@ -24,6 +24,7 @@
 //! Only `describe.rs`, `fetch.rs`, `owned.rs` and `group/members.rs` call the C library itself;
 //! nothing else is unsafe.
 
+pub mod access;
 pub mod address;
 pub mod bare;
 mod call;
@@ -44,12 +45,11 @@ pub mod settings;
 mod survey;
 mod topics;
 
+pub use access::{BadMechanism, HAS_TLS, Login, Mechanism, TlsSettings};
 pub use address::{BadAddress, KafkaAddress};
 pub use error::{Difference, OpenError};
 pub use feed::{KafkaFeed, KafkaPublisher, KafkaSubscriber};
 pub use group::KafkaGroup;
 pub use init::{InitReport, InitSettings, init};
 pub use log::KafkaLog;
-#[cfg(feature = "tls")]
-pub use settings::TlsSettings;
 pub use settings::{BadProtocol, GroupProtocol, KafkaSettings};

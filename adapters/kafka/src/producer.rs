@@ -150,6 +150,9 @@ impl Appender {
         let Some(code) = error.rdkafka_error_code() else {
             return PortError::later(attempted, plain(error));
         };
+        if let Some(remedy) = self.cluster.remedy(code) {
+            return PortError::never(attempted, format!("{code}; {remedy}"));
+        }
         match code {
             Code::MessageTimedOut => {
                 let waited_ms = self.cluster.settings.append_timeout_ms;
@@ -157,9 +160,6 @@ impl Appender {
                 let why = why.unwrap_or_else(|| "the brokers do not answer".to_owned());
                 let reason = format!("no acknowledgement within {waited_ms} ms: {why}");
                 PortError::later(attempted, reason)
-            }
-            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-                PortError::never(attempted, format!("{code}; grant this client the right to write"))
             }
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
                 let reason = format!("{code}; a topic was removed or made anew since the start");

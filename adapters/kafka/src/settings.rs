@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::access::{Login, TlsSettings};
+
 /// Settings of the log, the group and the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSettings {
@@ -23,8 +25,9 @@ pub struct KafkaSettings {
     pub topic_prefix: String,
     /// How long a record waits for others to be sent with, in milliseconds; 1 unless set.
     pub linger_ms: u32,
-    /// How the brokers are spoken to; without encryption unless set.
-    #[cfg(feature = "tls")]
+    /// As whom the brokers know this client; as nobody unless set.
+    pub login: Option<Login>,
+    /// TLS to the brokers, which needs the feature `tls`; without encryption unless set.
     pub tls: Option<TlsSettings>,
 }
 
@@ -37,22 +40,10 @@ impl Default for KafkaSettings {
             group_protocol: GroupProtocol::Classic,
             topic_prefix: String::new(),
             linger_ms: 1,
-            #[cfg(feature = "tls")]
+            login: None,
             tls: None,
         }
     }
-}
-
-/// Files in PEM; those of the system are trusted when no authority is named.
-#[cfg(feature = "tls")]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// The authorities that may sign a broker's certificate.
-    pub ca_file: Option<std::path::PathBuf>,
-    /// Our own certificate, where brokers ask for one.
-    pub certificate_file: Option<std::path::PathBuf>,
-    /// The private key of our certificate.
-    pub key_file: Option<std::path::PathBuf>,
 }
 
 /// How the members of the group share partitions.

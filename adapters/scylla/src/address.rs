@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use thiserror::Error;
 
 /// Longest name of a keyspace, in bytes: what Cassandra allows.
 const KEYSPACE_BYTES_MAX: usize = 48;
 
-/// Nodes to begin with and the keyspace; the driver finds the other nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Nodes to begin with, the keyspace, and as whom; the driver finds the other nodes. A password is
+/// never shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CqlAddress {
-    nodes: Vec<String>,
+    nodes: Box<[String]>,
     keyspace: String,
+    /// User name and password.
+    login: Option<Arc<(String, String)>>,
 }
 
 /// Why a text is no address.
@@ -33,6 +37,23 @@ impl CqlAddress {
     pub fn keyspace(&self) -> &str {
         &self.keyspace
     }
+
+    /// The same store as a user whom it knows.
+    #[must_use]
+    pub fn with_login(self, user: &str, password: &str) -> CqlAddress {
+        CqlAddress { login: Some(Arc::new((user.to_owned(), password.to_owned()))), ..self }
+    }
+
+    /// User name and password.
+    pub(crate) fn login(&self) -> Option<(&str, &str)> {
+        self.login.as_ref().map(|login| (login.0.as_str(), login.1.as_str()))
+    }
+}
+
+impl fmt::Debug for CqlAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl FromStr for CqlAddress {
@@ -42,7 +63,7 @@ impl FromStr for CqlAddress {
         let refused = |reason| AddressError { text: text.to_owned(), reason };
         let rest = text.strip_prefix("cql://").ok_or(refused("it does not start with cql://"))?;
         let (nodes, keyspace) = rest.split_once('/').ok_or(refused("it names no keyspace"))?;
-        let nodes: Vec<String> = nodes.split(',').map(str::to_owned).collect();
+        let nodes: Box<[String]> = nodes.split(',').map(str::to_owned).collect();
         if !nodes.iter().all(|node| is_node(node)) {
             return Err(refused("each node is a host and a port from 1 to 65535"));
         }
@@ -51,7 +72,7 @@ impl FromStr for CqlAddress {
                 "a keyspace is a small letter and up to 47 small letters, digits and underscores",
             ));
         }
-        Ok(CqlAddress { nodes, keyspace: keyspace.to_owned() })
+        Ok(CqlAddress { nodes, keyspace: keyspace.to_owned(), login: None })
     }
 }
 
@@ -91,6 +112,8 @@ mod tests {
         let address: CqlAddress = "cql://a:1,b:2/agon".parse().unwrap();
         assert_eq!(address.nodes(), ["a:1", "b:2"]);
         assert_eq!(address.keyspace(), "agon");
+        let known = address.with_login("ann", "hidden");
+        assert_eq!(format!("{known} {known:?}"), "cql://a:1,b:2/agon cql://a:1,b:2/agon");
     }
 
     #[test]

@@ -2,22 +2,48 @@
 
 use agon_ports::PortError;
 use agon_schema::LogId;
-use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind, DbError, ExecutionError,
+    MetadataError, NewSessionError, PrepareError, RequestAttemptError,
+};
 use thiserror::Error;
 
 use crate::CqlAddress;
+
+/// The remedy for missing rights.
+const GRANT: &str = "grant the user of --store-user SELECT and MODIFY on the keyspace (and CREATE on \
+                     all keyspaces for `agon init`), or name another with --store-user";
 
 /// Why [`init`](crate::init()) or [`ScyllaStore::open`](crate::ScyllaStore::open) refuses.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// No node answers, or none as it should.
-    #[error("{address} does not answer ({attempted}): {reason}; check that it runs there")]
+    #[error(
+        "{address} does not answer ({attempted}): {reason}; check that it runs there and speaks \
+         CQL without TLS, or name another with --store"
+    )]
     Away {
         /// The store.
         address: CqlAddress,
         /// What was asked.
         attempted: String,
         /// What came instead.
+        reason: String,
+    },
+    /// The store does not know us: no user, an unknown one, or a wrong password.
+    #[error(
+        "{address} refuses the login: {reason}; {}",
+        match .user {
+            Some(user) => format!("check --store-user {user} and AGON_STORE_PASSWORD"),
+            None => "set --store-user and AGON_STORE_PASSWORD".to_owned(),
+        }
+    )]
+    Login {
+        /// The store.
+        address: CqlAddress,
+        /// As whom, if as anyone.
+        user: Option<String>,
+        /// What it said.
         reason: String,
     },
     /// The store answers, and refuses.
@@ -94,8 +120,18 @@ impl OpenError {
         matches!(self, OpenError::Away { .. } | OpenError::NotMade { .. })
     }
 
+    /// Whether waiting a little may help: a new Cassandra makes its first user some seconds after
+    /// it first answers.
+    pub fn may_pass_soon(&self) -> bool {
+        self.may_pass() || matches!(self, OpenError::Login { .. })
+    }
+
     /// No session came to be.
     pub(crate) fn connecting(address: &CqlAddress, error: &NewSessionError) -> OpenError {
+        if let Some(reason) = refused_login(error) {
+            let user = address.login().map(|(user, _)| user.to_owned());
+            return OpenError::Login { address: address.clone(), user, reason };
+        }
         let attempted = "connect".to_owned();
         OpenError::Away { address: address.clone(), attempted, reason: error.to_string() }
     }
@@ -133,6 +169,15 @@ impl RequestError {
         RequestError { reason: reason.to_string(), may_pass: true }
     }
 
+    /// What one node said, or that it said nothing.
+    fn of_attempt(error: &RequestAttemptError) -> RequestError {
+        let reason = match error {
+            RequestAttemptError::DbError(DbError::Unauthorized, said) => format!("{said}; {GRANT}"),
+            error => error.to_string(),
+        };
+        RequestError { reason, may_pass: attempt_may_pass(error) }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         self.may_pass
@@ -152,7 +197,7 @@ impl From<ExecutionError> for RequestError {
     fn from(error: ExecutionError) -> RequestError {
         let may_pass = match &error {
             ExecutionError::BadQuery(_) | ExecutionError::UseKeyspaceError(_) => false,
-            ExecutionError::LastAttemptError(error) => attempt_may_pass(error),
+            ExecutionError::LastAttemptError(error) => return RequestError::of_attempt(error),
             _ => true,
         };
         RequestError { reason: error.to_string(), may_pass }
@@ -161,11 +206,12 @@ impl From<ExecutionError> for RequestError {
 
 impl From<PrepareError> for RequestError {
     fn from(error: PrepareError) -> RequestError {
-        let may_pass = match &error {
-            PrepareError::AllAttemptsFailed { first_attempt } => attempt_may_pass(first_attempt),
-            _ => true,
-        };
-        RequestError { reason: error.to_string(), may_pass }
+        match &error {
+            PrepareError::AllAttemptsFailed { first_attempt } => {
+                RequestError::of_attempt(first_attempt)
+            }
+            _ => RequestError::passing(error),
+        }
     }
 }
 
@@ -184,5 +230,22 @@ fn attempt_may_pass(error: &RequestAttemptError) -> bool {
                 | DbError::ConfigError
         ),
         _ => true,
+    }
+}
+
+/// What a node said when it refused to let us in; none for any other failure.
+fn refused_login(error: &NewSessionError) -> Option<String> {
+    use ConnectionSetupRequestErrorKind as Setup;
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(pool)) = error else {
+        return None;
+    };
+    let ConnectionPoolError::Broken { last_connection_error, .. } = pool else { return None };
+    let ConnectionError::ConnectionSetupRequestError(setup) = last_connection_error else {
+        return None;
+    };
+    match &setup.error {
+        Setup::DbError(DbError::AuthenticationError, said) => Some(said.clone()),
+        Setup::MissingAuthentication => Some("it asks for a user and a password".to_owned()),
+        _ => None,
     }
 }

@@ -40,13 +40,17 @@ pub(crate) async fn connect(
             retry_interval: ASK_NEXT_AFTER,
         })))
         .build();
-    let session = SessionBuilder::new()
+    let mut builder = SessionBuilder::new()
         .known_nodes(address.nodes())
         .connection_timeout(request_timeout)
         .keepalive_interval(ALIVE_EVERY)
         .keepalive_timeout(SILENT_MAX)
         .default_execution_profile_handle(profile.into_handle())
-        .keyspaces_to_fetch([address.keyspace()])
+        .keyspaces_to_fetch([address.keyspace()]);
+    if let Some((user, password)) = address.login() {
+        builder = builder.user(user, password);
+    }
+    let session = builder
         .build()
         .await
         .map_err(|error| OpenError::connecting(address, &error))?;

@@ -25,6 +25,8 @@ use crate::{CqlAddress, meta, migrations};
 /// Any number may be open on one keyspace, in this process and in others, and flush the same
 /// partitions: what they write is the same, or older and then without effect.
 pub struct ScyllaStore {
+    /// Named where a flush fails.
+    address: CqlAddress,
     reader: Reader,
     settings: StoreSettings,
     stamps: Stamps,
@@ -55,7 +57,8 @@ impl ScyllaStore {
         let link = Link::new(session, address.keyspace(), settings.in_flight_max);
         let link = Box::pin(link).await.map_err(refused)?;
         let reader = Box::pin(Reader::new(link, address.keyspace())).await.map_err(refused)?;
-        Ok(ScyllaStore { reader, settings, stamps, stored: Mutex::default() })
+        let address = address.clone();
+        Ok(ScyllaStore { address, reader, settings, stamps, stored: Mutex::default() })
     }
 
     fn stored(&self) -> MutexGuard<'_, HashMap<TopicPartition, Applied>> {
@@ -131,7 +134,7 @@ impl ScyllaStore {
 impl ProjectionStore for ScyllaStore {
     async fn flush(&self, flush: Arc<Flush>) -> Result<(), PortError> {
         let (source, to) = (flush.source, flush.progress.applied);
-        let attempted = format!("flush {source} through {to}");
+        let attempted = format!("flush {source} through {to} into {}", self.address);
         if !self.fits(&flush, &attempted).await? {
             return Ok(());
         }

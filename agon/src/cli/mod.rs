@@ -1,6 +1,7 @@
 //! The command line, option by option. Every option is also an environment variable and a key of
 //! `agon.toml`; [`crate::config`] joins them.
 
+mod access;
 mod bench;
 mod place;
 mod role;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use access::SECRETS;
 pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
@@ -348,7 +350,7 @@ pub struct Doctor {
 
 #[derive(Debug, Subcommand)]
 pub enum Config {
-    /// Every value that `serve` would use, and where it comes from.
+    /// Every setting of every command, and where its value comes from.
     Print,
     /// Every route that `serve` answers, and who may use it.
     #[command(hide = true)]

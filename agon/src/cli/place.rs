@@ -7,6 +7,9 @@ use agon_kafka::{KafkaAddress, KafkaSettings};
 use agon_scylla::CqlAddress;
 use clap::Args;
 
+use super::access::{LogAccess, StoreAccess};
+use crate::exit::Exit;
+
 /// The data directory.
 #[derive(Clone, Debug, Args)]
 pub struct Data {
@@ -32,8 +35,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// The settings of a log whose topics are called so.
-    pub fn settings(&self) -> KafkaSettings {
+    fn settings(&self) -> KafkaSettings {
         KafkaSettings { topic_prefix: self.topic_prefix.clone(), ..KafkaSettings::default() }
     }
 }
@@ -48,11 +50,33 @@ pub struct Place {
     pub log: Option<KafkaAddress>,
     /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
     #[arg(long, env = "AGON_STORE", value_name = "URL", conflicts_with = "data")]
-    pub store: Option<CqlAddress>,
+    store: Option<CqlAddress>,
     #[command(flatten)]
-    pub topics: Topics,
+    topics: Topics,
+    #[command(flatten)]
+    log_access: LogAccess,
+    #[command(flatten)]
+    store_access: StoreAccess,
     #[command(flatten)]
     pub wait: Wait,
+}
+
+impl Place {
+    /// The settings of the log.
+    ///
+    /// # Errors
+    /// Options that do not go together.
+    pub fn settings(&self) -> Result<KafkaSettings, Exit> {
+        self.log_access.apply(self.topics.settings())
+    }
+
+    /// The store on servers, with its user.
+    ///
+    /// # Errors
+    /// As [`Place::settings`].
+    pub fn store(&self) -> Result<Option<CqlAddress>, Exit> {
+        self.store.as_ref().map(|address| self.store_access.apply(address)).transpose()
+    }
 }
 
 /// The servers of a role.
@@ -63,11 +87,33 @@ pub struct Servers {
     pub log: KafkaAddress,
     /// The store on ScyllaDB or Cassandra: cql://HOST:PORT[,…]/KEYSPACE
     #[arg(long, env = "AGON_STORE", value_name = "URL")]
-    pub store: CqlAddress,
+    store: CqlAddress,
     #[command(flatten)]
-    pub topics: Topics,
+    topics: Topics,
+    #[command(flatten)]
+    log_access: LogAccess,
+    #[command(flatten)]
+    store_access: StoreAccess,
     #[command(flatten)]
     pub wait: Wait,
+}
+
+impl Servers {
+    /// The settings of the log.
+    ///
+    /// # Errors
+    /// Options that do not go together.
+    pub fn settings(&self) -> Result<KafkaSettings, Exit> {
+        self.log_access.apply(self.topics.settings())
+    }
+
+    /// The store, with its user.
+    ///
+    /// # Errors
+    /// As [`Servers::settings`].
+    pub fn store(&self) -> Result<CqlAddress, Exit> {
+        self.store_access.apply(&self.store)
+    }
 }
 
 /// A directory, servers, or a running agon.

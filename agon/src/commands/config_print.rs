@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use crate::exit::Exit;
 use crate::{config, output};
 
-/// Prints every setting of `serve`.
+/// Prints every setting.
 ///
 /// # Errors
 /// As [`config::settings`].

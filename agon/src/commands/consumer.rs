@@ -33,7 +33,7 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
         session_timeout_ms: u32::try_from(options.session_timeout.as_millis())
             .map_err(Exit::usage)?,
         group_protocol: options.group_protocol,
-        ..options.servers.topics.settings()
+        ..options.servers.settings()?
     };
     let connecting = Connected::open_with(&options.servers, settings);
     let Some(connected) = stoppable(&stop, connecting).await? else {

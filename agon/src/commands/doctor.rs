@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use agon_kafka::{KafkaAddress, KafkaSettings};
 use agon_ports::EventLog;
+use agon_scylla::CqlAddress;
 
-use crate::cli::{Doctor, Place};
+use crate::cli::Doctor;
 use crate::exit::Exit;
 use crate::node::{self, BadStore, Node};
 use crate::{output, servers};
@@ -32,13 +34,14 @@ pub async fn run(options: Doctor) -> Result<(), Exit> {
         ("clock", clock()),
         ("address", address(&options.listen).await),
     ];
-    if place.log.is_none() && place.store.is_none() {
+    let (settings, store) = (place.settings()?, place.store()?);
+    if place.log.is_none() && store.is_none() {
         let data = &place.data.data;
         checks.push(("directory", writable(data)));
         checks.push(("space", space(data)));
         checks.push(("data", contents(data)));
     }
-    checks.extend(of_servers(place).await);
+    checks.extend(of_servers(place.log.as_ref(), settings, store).await);
     let mut failed = 0;
     for (name, finding) in checks {
         match finding {
@@ -56,11 +59,15 @@ pub async fn run(options: Doctor) -> Result<(), Exit> {
 }
 
 /// What the addresses offer: both are asked, whatever becomes of the first.
-async fn of_servers(place: &Place) -> Vec<(&'static str, Finding)> {
+async fn of_servers(
+    log: Option<&KafkaAddress>,
+    settings: KafkaSettings,
+    store: Option<CqlAddress>,
+) -> Vec<(&'static str, Finding)> {
     let mut checks = Vec::new();
     let mut facts = None;
-    if let Some(address) = &place.log {
-        let log = servers::log(address, &place.topics.settings(), Duration::ZERO).await;
+    if let Some(address) = log {
+        let log = servers::log(address, &settings, Duration::ZERO).await;
         checks.push((
             "log",
             match &log {
@@ -72,7 +79,7 @@ async fn of_servers(place: &Place) -> Vec<(&'static str, Finding)> {
         ));
         facts = log.ok().map(|log| servers::facts(&log));
     }
-    if let Some(address) = &place.store {
+    if let Some(address) = &store {
         let store = match facts {
             Some(facts) => servers::store(address, facts, Duration::ZERO).await.map(drop),
             None => servers::store_alone(address, Duration::ZERO).await.map(drop),

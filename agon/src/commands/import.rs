@@ -91,7 +91,7 @@ async fn into_log(
     into: &Into,
 ) -> Result<ImportReport, Exit> {
     let place = &into.source.place;
-    let settings = KafkaSettings { linger_ms: IMPORT_LINGER_MS, ..place.topics.settings() };
+    let settings = KafkaSettings { linger_ms: IMPORT_LINGER_MS, ..place.settings()? };
     let log = servers::log(address, &settings, place.wait.wait).await?;
     let log: Arc<dyn EventLog> = log;
     let bar = Bar::new("looking for definitions in the log", 0);
@@ -114,7 +114,7 @@ async fn into_log(
 
 /// Appends to the log of a directory and folds it: when this returns, the board is there.
 async fn into_directory(reader: Reader, into: &Into) -> Result<ImportReport, Exit> {
-    if into.source.place.store.is_some() {
+    if into.source.place.store()?.is_some() {
         return Err(Exit::Usage(
             "an import appends to the log: name it with --log kafka://HOST:PORT".into(),
         ));

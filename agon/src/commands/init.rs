@@ -11,8 +11,8 @@ use crate::{output, servers};
 /// # Errors
 /// When a server is away for longer than `--wait`, or holds something that differs.
 pub async fn run(options: cli::Init) -> Result<(), Exit> {
-    let cli::Servers { log: kafka, store: cql, topics, wait } = &options.servers;
-    let (settings, wait) = (topics.settings(), wait.wait);
+    let (kafka, wait) = (&options.servers.log, options.servers.wait.wait);
+    let (settings, cql) = (options.servers.settings()?, options.servers.store()?);
     let topics = agon_kafka::InitSettings {
         partitions: options.partitions.unwrap_or(PARTITIONS_DEFAULT),
         replication: options.replication,
@@ -38,8 +38,8 @@ pub async fn run(options: cli::Init) -> Result<(), Exit> {
     };
     let made = servers::patiently(
         wait,
-        || agon_scylla::init(cql, tables),
-        agon_scylla::OpenError::may_pass,
+        || agon_scylla::init(&cql, tables),
+        servers::store_may_pass(),
     );
     let report = made.await?;
     let keyspace = if report.keyspace_made { "keyspace made" } else { "keyspace was there" };

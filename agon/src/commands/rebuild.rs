@@ -20,8 +20,8 @@ use crate::{output, servers};
 /// # Errors
 /// When directory or servers are in use, or the log cannot be read.
 pub async fn run(options: Rebuild) -> Result<(), Exit> {
-    match (&options.place.log, &options.place.store) {
-        (Some(log), Some(store)) => on_servers(log, store, &options).await,
+    match (&options.place.log, options.place.store()?) {
+        (Some(log), Some(store)) => on_servers(log, &store, &options).await,
         (None, None) => in_directory(&options).await,
         _ => Err(Exit::Usage("name both --log and --store, or a directory with --data".into())),
     }
@@ -34,7 +34,7 @@ async fn on_servers(
     store: &CqlAddress,
     options: &Rebuild,
 ) -> Result<(), Exit> {
-    let (settings, wait) = (options.place.topics.settings(), options.place.wait.wait);
+    let (settings, wait) = (options.place.settings()?, options.place.wait.wait);
     let log = servers::log(address, &settings, wait).await?;
     servers::must_be_idle(address, &settings, "a rebuild empties the tables").await?;
     // Opened first: a store of another log is refused before anything of it goes.

@@ -39,7 +39,7 @@ async fn add(name: &str, roles: &[Role], place: &Place) -> Result<(), Exit> {
 }
 
 async fn list(place: &Place) -> Result<(), Exit> {
-    if place.store.is_none() {
+    if place.store()?.is_none() {
         node::must_exist(&place.data.data)?;
     }
     for user in users(place).await?.list().await.map_err(Exit::missing)? {

@@ -156,7 +156,12 @@ pub(super) fn run(member: Member, shared: &Shared) {
         if let Some(Err(error)) = member.poll(Duration::from_millis(POLL_MS)) {
             let reason = member.context().words.why(&error);
             if is_refusal(&error) {
-                shared.refuse(reason);
+                let code = error.rdkafka_error_code();
+                let remedy = code.and_then(|code| member.context().cluster.remedy(code));
+                shared.refuse(match remedy {
+                    Some(remedy) => format!("{reason}; {remedy}"),
+                    None => reason,
+                });
                 break;
             }
             tracing::debug!("the group is waited for: {reason}");

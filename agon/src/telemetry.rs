@@ -9,7 +9,7 @@ use crate::exit::Exit;
 
 /// What the clients of servers say of every connection and every attempt; what comes of it the
 /// ports' errors say once. A filter that names them comes later and wins: `info,rdkafka=debug`.
-const QUIET: &str = "scylla=warn,rdkafka=off";
+const QUIET: &str = "scylla=off,rdkafka=off";
 
 /// Starts logging.
 ///

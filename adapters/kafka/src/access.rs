@@ -212,7 +212,8 @@ mod tests {
         assert_eq!("plain".parse(), Ok(Mechanism::Plain));
         for scram in [Mechanism::ScramSha256, Mechanism::ScramSha512] {
             let text = scram.to_string();
-            let expected = if HAS_TLS { Ok(scram) } else { Err(BadMechanism::NeedsTls(text.clone())) };
+            let expected =
+                if HAS_TLS { Ok(scram) } else { Err(BadMechanism::NeedsTls(text.clone())) };
             assert_eq!(text.parse(), expected);
         }
         assert_eq!("PLAIN".parse::<Mechanism>(), Err(BadMechanism::Unknown("PLAIN".into())));

@@ -21,6 +21,8 @@ const CLIENT_ID: &str = "agon";
 const SOCKET_TIMEOUT_MS: u32 = 10_000;
 /// What the library calls requests without an answer in its log.
 const TIMED_OUT: &str = "REQTMOUT";
+/// What it calls connections that failed or were closed. It tells of most of them as errors too.
+const FAILED: &str = "FAIL";
 /// How long a client waits at most before it tries again to connect.
 const RECONNECT_BACKOFF_MAX_MS: u32 = 1_000;
 
@@ -121,6 +123,12 @@ impl Words {
 
 impl ClientContext for Words {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == FAILED {
+            // The name of a thread stands before the words.
+            let words = message.split_once("]: ").map_or(message, |(_, words)| words);
+            let failure = || (RDKafkaErrorCode::BrokerTransportFailure, words.to_owned());
+            self.heard().trouble.get_or_insert_with(failure);
+        }
         match level {
             // Whoever asked hears of it, and asks again.
             _ if facility == TIMED_OUT => {

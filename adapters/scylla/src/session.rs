@@ -50,10 +50,7 @@ pub(crate) async fn connect(
     if let Some((user, password)) = address.login() {
         builder = builder.user(user, password);
     }
-    let session = builder
-        .build()
-        .await
-        .map_err(|error| OpenError::connecting(address, &error))?;
+    let session = builder.build().await.map_err(|error| OpenError::connecting(address, &error))?;
     Ok(Arc::new(session))
 }
 

@@ -36,11 +36,8 @@ pub async fn run(options: cli::Init) -> Result<(), Exit> {
         log: servers::facts(&log),
         new_epoch: options.new_epoch,
     };
-    let made = servers::patiently(
-        wait,
-        || agon_scylla::init(&cql, tables),
-        servers::store_may_pass(),
-    );
+    let made =
+        servers::patiently(wait, || agon_scylla::init(&cql, tables), servers::store_may_pass());
     let report = made.await?;
     let keyspace = if report.keyspace_made { "keyspace made" } else { "keyspace was there" };
     let (migrations, epoch) = (report.migrations, report.log_epoch);

@@ -21,6 +21,8 @@ pub struct Deployment {
     pub log: String,
     pub store: String,
     pub prefix: String,
+    /// Settings of every command: users and passwords.
+    pub variables: Vec<(&'static str, String)>,
     /// Configuration and logs of its processes.
     dir: TempDir,
 }
@@ -35,14 +37,19 @@ impl Deployment {
             }
             found
         };
-        let (kafka, cql) = (address("TEST_KAFKA")?, address("TEST_CQL")?);
+        Some(Deployment::at(&address("TEST_KAFKA")?, &address("TEST_CQL")?))
+    }
+
+    /// The same on these servers, each `HOST:PORT[,…]`.
+    pub fn at(kafka: &str, cql: &str) -> Deployment {
         let name = format!("t{:08x}", rand::random::<u32>());
-        Some(Deployment {
+        Deployment {
             log: format!("kafka://{kafka}"),
             store: format!("cql://{cql}/{name}"),
             prefix: format!("{name}."),
+            variables: Vec::new(),
             dir: TempDir::new().unwrap(),
-        })
+        }
     }
 
     /// The same log with another keyspace, or the other way round.
@@ -51,6 +58,7 @@ impl Deployment {
             log: self.log.clone(),
             store: store.to_owned(),
             prefix: prefix.to_owned(),
+            variables: self.variables.clone(),
             dir: TempDir::new().unwrap(),
         }
     }
@@ -66,6 +74,7 @@ impl Deployment {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = agon(args);
         command.args(self.options()).current_dir(self.dir.path());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -157,6 +166,7 @@ impl Deployment {
     pub fn import(&self, what: &str, file: &str, more: &[&str]) {
         let mut command = agon(&["import", what, file, "--log", &self.log]);
         command.args(["--topic-prefix", &self.prefix]).args(more);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let output = command.output().unwrap();
         assert!(output.status.success(), "import {file}: {}", stderr(&output));
     }

@@ -276,3 +276,19 @@ impl Connected {
         KafkaFeed::new(&self.log)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use agon_scylla::OpenError;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_login_is_tried_again_at_first_and_another_keyspace_never() {
+        let address: CqlAddress = "cql://a:1/k".parse().unwrap();
+        let may_pass = store_may_pass();
+        let login = OpenError::Login { address: address.clone(), user: None, reason: "no".into() };
+        assert!(may_pass(&login) && !login.may_pass(), "a new Cassandra has no users yet");
+        assert!(!may_pass(&OpenError::OtherPartitions { address, found: 1, expected: 2 }));
+    }
+}

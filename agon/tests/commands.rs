@@ -161,3 +161,42 @@ fn completions_users_doctor_and_another_partition_count() {
     let tail = expect(0, &["events", "tail", "--data", text(&data), "--limit", "3"]);
     assert_eq!(stdout(&tail).lines().count(), 3);
 }
+
+#[test]
+fn passwords_are_no_flags_and_are_not_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agon.toml");
+    let settings = "log = \"kafka://127.0.0.1:9\"\nlog_user = \"ann\"\nlog_password = \"hush\"\n\
+        store = \"cql://127.0.0.1:9/a\"\n";
+    std::fs::write(&file, settings).unwrap();
+    let agon = |args: &[&str]| {
+        let args = [&["--config", text(&file)], args].concat();
+        agon(&args).env("AGON_STORE_PASSWORD", "hush").output().unwrap()
+    };
+    let shown = stdout(&agon(&["config", "print"]));
+    for (key, source) in [("log_password ", "file"), ("store_password ", "environment")] {
+        let line = shown.lines().find(|line| line.starts_with(key)).unwrap();
+        assert!(line.contains("(secret)") && line.contains(source), "{line}");
+    }
+    assert!(shown.contains("kafka://127.0.0.1:9") && !shown.contains("hush"), "{shown}");
+
+    let role = ["consumer", "--wait", "0s", "--listen", "127.0.0.1:0"];
+    let flag = agon(&[&role[..], &["--log-password", "hush"]].concat());
+    let alone = agon(&["doctor", "--listen", "127.0.0.1:0"]);
+    let lacking = agon(&[&role[..], &["--log-tls", "--log-certificate", "x"]].concat());
+    let named = match cfg!(feature = "kafka-tls") {
+        true => "--log-key",
+        false => "--features kafka-tls",
+    };
+    for (output, named) in
+        [(flag, "AGON_LOG_PASSWORD_FILE"), (alone, "--store-user"), (lacking, named)]
+    {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(named) && !said.contains("hush"), "{said}");
+    }
+    // What the file says is enough for a role.
+    let away = agon(&[&role[..], &["--store-user", "ann"]].concat());
+    assert_eq!(away.status.code(), Some(3), "{}", stderr(&away));
+    assert!(stderr(&away).contains("kafka://127.0.0.1:9"), "{}", stderr(&away));
+}

@@ -75,8 +75,9 @@ fn refused(deployment: &Deployment, args: &[&str], named: &[&str]) {
     let output = deployment.expect(3, args);
     let said = stderr(&output);
     // What a command did before, and what it waited for, is no reason for its end.
-    let is_news = |line: &&str| !line.starts_with("waiting, ") && !line.contains(" topics made");
-    let lines: Vec<&str> = said.lines().filter(is_news).collect();
+    let news = ["waiting, for ", " topics made, ", " listens on http"];
+    let is_news = |line: &&str| news.iter().any(|words| line.contains(words));
+    let lines: Vec<&str> = said.lines().filter(|line| !is_news(line)).collect();
     let [message] = lines[..] else { panic!("{args:?}: not one message: {said}") };
     assert!(message.starts_with("agon: "), "{args:?}: {said}");
     for name in named {

@@ -154,16 +154,20 @@ impl Cluster {
     /// What may be wrong with the settings where brokers hang up without a reason. The same is
     /// seen of brokers that are about to start or stop, so it is no refusal.
     pub(crate) fn suspicion(&self, reason: &str) -> Option<&'static str> {
-        const TO_TLS: &str = "connecting to a SSL listener?";
-        const TO_PLAIN: &str = "connecting to a PLAINTEXT broker listener?";
-        const TO_SASL: &str = "might require SASL authentication";
-        let suspicions = [
-            (TO_TLS, "if they speak TLS at this port, add --log-tls"),
-            (TO_PLAIN, "if they do not speak TLS at this port, leave out --log-tls"),
-            (TO_SASL, "if they ask for a password, set --log-user and AGON_LOG_PASSWORD"),
-        ];
-        let found = suspicions.into_iter().find(|(words, _)| reason.contains(words));
-        found.map(|(_, remedy)| remedy)
+        if !reason.contains("Disconnected") {
+            return None;
+        }
+        // The library names the step at which that happened.
+        let is_at = |step: &str| reason.contains(step);
+        if self.settings.tls.is_some() {
+            const REMEDY: &str = "if they do not speak TLS at this port, leave out --log-tls";
+            return is_at("SSL handshake").then_some(REMEDY);
+        }
+        if is_at("state APIVERSION_QUERY") {
+            return Some("if they speak TLS at this port, add --log-tls");
+        }
+        (is_at("state UP") && self.settings.login.is_none())
+            .then_some("if they ask for a password, set --log-user and AGON_LOG_PASSWORD")
     }
 }
 

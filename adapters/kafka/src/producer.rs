@@ -147,6 +147,13 @@ impl Appender {
     pub(crate) fn failed(&self, records: usize, error: &KafkaError) -> PortError {
         use RDKafkaErrorCode as Code;
         let attempted = self.attempted(records);
+        // Without the right to write a producer does not even begin, and drops what it has.
+        let fatal = self.live().producer.client().fatal_error();
+        if let Some((code, reason)) = fatal
+            && let Some(remedy) = self.cluster.remedy(code)
+        {
+            return PortError::never(attempted, format!("{reason}; {remedy}"));
+        }
         let Some(code) = error.rdkafka_error_code() else {
             return PortError::later(attempted, plain(error));
         };

@@ -87,6 +87,17 @@ fn refused(deployment: &Deployment, args: &[&str], named: &[&str]) {
     assert_eq!(stdout(&output), "");
 }
 
+/// The same of a command that was at work, and may have said so before.
+fn ended(deployment: &Deployment, args: &[&str], named: &[&str]) {
+    let said = stderr(&deployment.expect(3, args));
+    let message = said.lines().last().unwrap_or_default();
+    assert!(message.starts_with("agon: "), "{args:?}: {said}");
+    for name in named {
+        assert!(message.contains(name), "{args:?}: {name} is not named: {said}");
+    }
+    hides_passwords(&said);
+}
+
 fn hides_passwords(said: &str) {
     for password in [STORE_PASSWORD, LOG_PASSWORD, "not the password"] {
         assert!(!said.contains(password), "a password is shown: {said}");
@@ -147,7 +158,7 @@ async fn a_log_that_refuses_names_address_setting_and_remedy() {
     let file = deployment.file("matches.csv", "");
     matches_csv(file.as_ref(), 5, 3);
     let import = ["import", "matches", text(file.as_ref()), "--environment", "chess"];
-    refused(&deployment, &import, &[&log, "reader", "Write", "--log-user"]);
+    ended(&deployment, &import, &[&log, "reader", "Write", "--log-user"]);
     deployment.prefix = "elsewhere.".to_owned();
     refused(&deployment, &["init", "--wait", FOREVER], &[&log, "elsewhere.", "Create"]);
 }
@@ -180,19 +191,14 @@ async fn a_store_that_refuses_names_address_setting_and_remedy() {
 
     // Who only reads is refused with the first flush, and nobody who may read nothing gets so far.
     act_as(&mut deployment, "admin", &mut operator, &[&format!("SELECT ON KEYSPACE {keyspace}")]);
-    let said = stderr(&deployment.expect(3, &role("consumer", FOREVER)));
-    // It says so for a while before: somebody else might have stored more.
-    let message = said.lines().last().unwrap_or_default();
-    for named in ["agon: ", &store, "MODIFY", "--store-user"] {
-        assert!(message.contains(named), "{named} is not named: {said}");
-    }
-    hides_passwords(&said);
+    ended(&deployment, &role("consumer", FOREVER), &[&store, "MODIFY", "--store-user"]);
     act_as(&mut deployment, "admin", &mut operator, &[]);
     for name in ["consumer", "producer", "api"] {
         refused(&deployment, &role(name, FOREVER), &[&store, "SELECT", "--store-user"]);
     }
     let made = deployment.with(&deployment.prefix, &format!("{store}_new"));
-    refused(&made, &["init", "--wait", FOREVER], &["_new", "CREATE", "--store-user"]);
+    let init = ["init", "--partitions", "2", "--wait", FOREVER];
+    refused(&made, &init, &["_new", "CREATE", "--store-user"]);
 
     operator.run(&format!(
         "CREATE KEYSPACE {keyspace}_own WITH replication = \

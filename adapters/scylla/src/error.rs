@@ -11,8 +11,8 @@ use thiserror::Error;
 use crate::CqlAddress;
 
 /// The remedy for missing rights.
-const GRANT: &str = "grant the user of --store-user SELECT and MODIFY on the keyspace (and CREATE on \
-                     all keyspaces for `agon init`), or name another with --store-user";
+const GRANT: &str = "grant the user of --store-user SELECT and MODIFY on the keyspace (and CREATE \
+                     on all keyspaces for `agon init`), or name another with --store-user";
 
 /// Why [`init`](crate::init()) or [`ScyllaStore::open`](crate::ScyllaStore::open) refuses.
 #[derive(Debug, Error)]

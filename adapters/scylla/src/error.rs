@@ -220,10 +220,14 @@ fn attempt_may_pass(error: &RequestAttemptError) -> bool {
     match error {
         RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_) => false,
+        // A node that was away when the tables were made learns of them late; that they were made
+        // is looked at before anything else is asked.
+        RequestAttemptError::DbError(DbError::Invalid, said) => {
+            ["does not exist", "unconfigured table"].iter().any(|late| said.contains(late))
+        }
         RequestAttemptError::DbError(error, _) => !matches!(
             error,
             DbError::SyntaxError
-                | DbError::Invalid
                 | DbError::AlreadyExists { .. }
                 | DbError::AuthenticationError
                 | DbError::Unauthorized

@@ -30,7 +30,7 @@ pub use controls::CONTROLS;
 pub use error::OpenError;
 pub use init::{InitReport, InitSettings, LogFacts, init};
 pub use inspect::ScyllaInspector;
+pub use settings::StoreSettings;
 #[cfg(feature = "crash_points")]
 pub use settings::{CRASH_POINTS, CrashPoint};
-pub use settings::StoreSettings;
 pub use store::ScyllaStore;

@@ -191,7 +191,9 @@ mod tests {
 
     fn records() -> impl Strategy<Value = Record> {
         let bytes = || prop::collection::vec(any::<u8>(), 0..300);
-        let headers = prop::collection::vec((".{0,20}", bytes()), 0..5);
+        let name_and_value = (".{0,20}", bytes());
+        let named = name_and_value.prop_map(|(name, value)| header(&name, &value));
+        let headers = prop::collection::vec(named, 0..5);
         (bytes(), headers, bytes(), any::<i64>()).prop_map(
             |(key, headers, value, appended_at_ms)| Record { key, headers, value, appended_at_ms },
         )

@@ -47,7 +47,7 @@ async fn what_others_write_is_read_as_bytes() {
     let [bare, headed, keyed] = &records[..] else { panic!("{records:?}") };
     assert_eq!((bare.key.len(), bare.headers.len(), bare.value.len()), (0, 0, 0));
     assert_eq!(bare.appended_at_ms, 1_700_000_000_000);
-    let expected = [("none".to_owned(), vec![]), ("some".to_owned(), b"value".to_vec())];
+    let expected = [header("none", b""), header("some", b"value")];
     assert_eq!((&headed.headers[..], &headed.value[..]), (&expected[..], &b"v"[..]));
     assert_eq!((&keyed.key[..], keyed.value.len()), (&b"\xff\x00"[..], 0));
 }
@@ -91,14 +91,14 @@ async fn records_that_no_broker_takes_are_refused_before() {
     let mut zero = append(target, "zero");
     zero.record.headers.push(header("a\0b", b""));
     let mut many = append(target, "many");
-    many.record.headers = vec![(String::new(), vec![]); 100_000];
+    many.record.headers = vec![header("", b""); 100_000];
     for bad in [zero, many] {
         let error = log.append(vec![append(target, "good"), bad]).await.unwrap_err();
         assert_eq!(error.retry, Retry::Never, "{error}");
     }
     let mut largest = append(target, "");
     let fixed_bytes = largest.record.size_bytes();
-    largest.record.headers.extend((0..5_000).map(|_| (String::new(), vec![])));
+    largest.record.headers.extend((0..5_000).map(|_| header("", b"")));
     largest.record.value = vec![7; RECORD_BYTES_MAX - fixed_bytes];
     let positions = log.append(vec![largest]).await.unwrap();
     assert_eq!(positions[0].offset, 0, "nothing of the refused calls was written");

@@ -7,6 +7,7 @@ use agon_api::Api;
 use agon_consumer::{Consumer, PartitionStatus, Standing};
 use agon_edge::{Code, Problem, Route, Routes, Who};
 use agon_ports::PortError;
+use agon_producer::source::Standing as SourceStanding;
 use agon_projections::row::Value;
 use agon_projections::{Row, RowKey};
 use agon_schema::{LogId, Position, PositionToken, Topic, TopicPartition};
@@ -38,6 +39,8 @@ pub struct Ops {
     /// Cancelled once everything that was in the log at the start is folded; only where one
     /// process folds everything.
     pub caught_up: Option<CancellationToken>,
+    /// The live stream, when the process reads one.
+    pub source: Option<SourceStanding>,
     /// Cancelled when the process is to stop.
     pub stop: CancellationToken,
 }
@@ -121,6 +124,7 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     checks.extend(share_check(&ops).await);
     checks.extend(boards_check(&ops));
     checks.extend(feed_check(&ops));
+    checks.extend(source_check(&ops));
     checks.push(Check::of("running", true, running));
     let ready = checks.iter().all(|check| check.ok || !check.required);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -184,6 +188,11 @@ fn feed_check(ops: &Ops) -> Option<Check> {
         reads.silence_ms, reads.staleness_ms_max, reads.partitions_silent
     );
     Some(Check::of("feed", false, if reads.is_fresh() { Ok(silence) } else { Err(silence) }))
+}
+
+/// Reads and writes go on while the stream of another is waited for.
+fn source_check(ops: &Ops) -> Option<Check> {
+    Some(Check::of("source", false, ops.source.as_ref()?.get()))
 }
 
 #[derive(Serialize)]

@@ -10,10 +10,12 @@ use agon_edge::{
 };
 use agon_memory::SystemClock;
 use agon_ports::{ChangeSubscriber, Clock, ControlStore, EventLog, ProjectionStore, Retry};
+use agon_producer::source::{Source, SourceConfig, Standing};
 use agon_producer::{Intake, IntakeConfig, View};
 use axum::Router;
 use prometheus::Registry;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::ops::{self, Ops};
@@ -48,6 +50,8 @@ pub struct Roles {
     pub intake: Option<(Intake, JoinHandle<()>)>,
     /// The read side.
     pub api: Option<Api>,
+    /// The live stream that is read into the write side.
+    source: Option<Source>,
 }
 
 impl Roles {
@@ -70,7 +74,7 @@ impl Roles {
             |error| matches!(error, AuthError::Store(error) if error.retry == Retry::Later),
         )
         .await?;
-        let mut roles = Roles { auth, intake: None, api: None };
+        let mut roles = Roles { auth, intake: None, api: None, source: None };
         if let Some(ear) = ears.api {
             let identity = LogIdentity { id: log.id(), partitions: log.partitions() };
             let (config, store) = (ApiConfig::default(), Arc::clone(&store));
@@ -84,6 +88,26 @@ impl Roles {
             roles.intake = Some(intake.map_err(Exit::missing)?);
         }
         Ok(roles)
+    }
+
+    /// Begins to read a live stream into the write side; does nothing without either.
+    ///
+    /// # Errors
+    /// When its counters or TLS cannot be had.
+    pub fn read_source(
+        &mut self,
+        config: Option<SourceConfig>,
+        ports: &Ports,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> Result<Option<Standing>, Exit> {
+        let (Some(config), Some((intake, _))) = (config, &self.intake) else { return Ok(None) };
+        let (intake, control) = (intake.clone(), Arc::clone(&ports.control));
+        let source = Source::wikimedia(config, intake, control, registry, stop.clone());
+        let source = source.map_err(Exit::missing)?;
+        let standing = source.standing();
+        self.source = Some(source);
+        Ok(Some(standing))
     }
 
     /// All routes; `/metrics` only when it has no address of its own.
@@ -119,11 +143,15 @@ impl Roles {
         routes.into_router(edge).map_err(Exit::missing)
     }
 
-    /// Takes no more writes, and waits until those taken are answered.
+    /// Takes no more writes, and waits until those taken are answered. The source, which was told
+    /// to stop, ends first.
     ///
     /// # Errors
     /// When the intake stopped unasked.
     pub async fn close_intake(&mut self) -> Result<(), Exit> {
+        if let Some(source) = self.source.take() {
+            source.ended().await.map_err(Exit::missing)?;
+        }
         let Some((intake, task)) = self.intake.take() else { return Ok(()) };
         intake.close().await;
         task.await.map_err(Exit::missing)

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! routes  (HTTP)  ┐                ┌ claim: is this identity being handed in already?
-//! import  (files) ┴─> Intake::admit┤ look up: did the store see it? is what it names defined?
-//!                                  ├ judge: take, or refuse what is certain to be a dead letter
-//!                                  └ queue ─> appender ─> EventLog::append ─> answer
+//! import  (files) ┼─> Intake::admit┤ look up: did the store see it? is what it names defined?
+//! source (a live ┘                 ├ judge: take, or refuse what is certain to be a dead letter
+//!          stream)                 └ queue ─> appender ─> EventLog::append ─> answer
 //! ```
 //! The fold alone decides what counts; the intake refuses early only what it knows for certain.
 //! It answers only after the log answered. Reading order: [`intake`] with [`batch`], [`recent`]
-//! and [`judge`] behind it, then [`routes`] and [`import`].
+//! and [`judge`] behind it, then [`routes`], [`import`] and [`source`].
 
 pub mod batch;
 pub mod import;
@@ -16,5 +16,6 @@ pub mod intake;
 pub mod judge;
 pub mod recent;
 pub mod routes;
+pub mod source;
 
 pub use intake::{Entry, Intake, IntakeConfig, IntakeError, OnConflict, Submitted, Ticket, View};

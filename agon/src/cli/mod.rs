@@ -5,6 +5,7 @@ mod access;
 mod bench;
 mod place;
 mod role;
+mod stream;
 
 use std::path::PathBuf;
 
@@ -14,12 +15,14 @@ pub use access::SECRETS;
 pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
+pub use stream::{Stream, Streams};
 
 /// Live leaderboards from events: every score, rating and rank is a fold of one log.
 #[derive(Debug, Parser)]
 #[command(name = "agon", version, about, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Examples:\n  \
     agon serve --demo                       built-in agents play, watch the board fill\n  \
+    agon serve --source wikimedia           reads the live stream of recent changes\n  \
     agon import matches FILE --environment chess  a file of results becomes a board\n  \
     agon board --environment chess --limit 10\n  \
     agon verify                             proves the board equals the log\n  \
@@ -146,6 +149,8 @@ pub struct Serve {
     /// Built-in agents play real games through the HTTP intake until stopped.
     #[arg(long, env = "AGON_DEMO")]
     pub demo: bool,
+    #[command(flatten)]
+    pub streams: Streams,
     #[command(flatten)]
     pub limits: Limits,
 }

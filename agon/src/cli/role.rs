@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::FoldLimits;
+use super::Streams;
 use super::place::{Servers, duration};
 
 /// Where a role answers.
@@ -51,6 +52,8 @@ pub struct Producer {
     pub servers: Servers,
     #[command(flatten)]
     pub listen: Listen,
+    #[command(flatten)]
+    pub streams: Streams,
     #[command(flatten)]
     pub shutdown: Shutdown,
 }

@@ -35,6 +35,7 @@ pub async fn run() -> Result<(), Exit> {
         api: roles.api.clone(),
         consumer: None,
         caught_up: None,
+        source: None,
         stop: CancellationToken::new(),
     };
     let (_, table) = roles.join(roles.routes(ops, true), &registry)?;

@@ -67,6 +67,7 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
         api: None,
         consumer: Some(Arc::clone(&consumer)),
         caught_up: None,
+        source: None,
         stop: stop.clone(),
     };
     let serving = addresses.serve(&roles, &ops, options.shutdown, &stop)?;

@@ -9,6 +9,7 @@ use agon_consumer::Consumer;
 use agon_edge::Role;
 use agon_memory::MemoryFeed;
 use agon_ports::EventLog;
+use agon_producer::source::SourceConfig;
 use agon_runner::{Bearer, LeagueConfig};
 use prometheus::Registry;
 use tokio::sync::RwLock;
@@ -33,11 +34,12 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
 /// # Errors
 /// When the address or the directory cannot be used, or a role fails.
 pub async fn run(options: cli::Serve) -> Result<(), Exit> {
+    let source = options.streams.config()?;
     let stop = signals::stop()?;
     let addresses = Addresses::bind(&options.listen).await?;
     let dir = node::lock(&options.data.data)?;
     let node = Node::open(dir, options.limits.partitions, BadStore::FoldAnew)?;
-    let running = Running::start(node, &options, stop.clone()).await?;
+    let running = Running::start(node, &options, source, stop.clone()).await?;
     let served = running.serve(addresses, &options, stop.clone()).await;
     stop.cancel();
     served
@@ -57,6 +59,7 @@ impl Running {
     async fn start(
         node: Node,
         options: &cli::Serve,
+        source: Option<SourceConfig>,
         stop: CancellationToken,
     ) -> Result<Running, Exit> {
         let registry = Registry::new();
@@ -68,11 +71,12 @@ impl Running {
             intake: Some(Box::new(feed.subscribe())),
             api: Some(Box::new(feed.subscribe())),
         };
-        let roles = Roles::start(ports.clone(), ears, &registry, Duration::ZERO).await?;
+        let mut roles = Roles::start(ports.clone(), ears, &registry, Duration::ZERO).await?;
         let password = credentials::first_admin(roles.auth.users(), node.dir.path()).await?;
         let consumer = node.consume(&options.limits.fold, publisher, &registry).await?;
         let consumer = Arc::new(RwLock::new(Some(consumer)));
         let caught_up = CancellationToken::new();
+        let source = roles.read_source(source, &ports, &registry, &stop)?;
         let ops = Ops {
             registry,
             ports,
@@ -80,6 +84,7 @@ impl Running {
             api: roles.api.clone(),
             consumer: Some(Arc::clone(&consumer)),
             caught_up: Some(caught_up.clone()),
+            source,
             stop,
         };
         Ok(Running { node, roles, ops, consumer, caught_up, password })

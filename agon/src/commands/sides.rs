@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agon_producer::source::SourceConfig;
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +20,9 @@ use crate::signals;
 /// # Errors
 /// When the address is in use, or a server is away for longer than `--wait`.
 pub async fn run_producer(options: cli::Producer) -> Result<(), Exit> {
-    let cli::Producer { servers, listen, shutdown } = options;
-    answer("producer", servers, listen, shutdown, Sides { intake: true, api: false }).await
+    let cli::Producer { servers, listen, streams, shutdown } = options;
+    let sides = Sides { intake: true, api: false, source: streams.config()? };
+    answer("producer", servers, listen, shutdown, sides).await
 }
 
 /// Answers reads until a signal comes; writes too when asked.
@@ -29,13 +31,15 @@ pub async fn run_producer(options: cli::Producer) -> Result<(), Exit> {
 /// As [`run_producer`].
 pub async fn run_api(options: cli::Api) -> Result<(), Exit> {
     let cli::Api { servers, listen, intake, shutdown } = options;
-    answer("api", servers, listen, shutdown, Sides { intake, api: true }).await
+    let sides = Sides { intake, api: true, source: None };
+    answer("api", servers, listen, shutdown, sides).await
 }
 
 /// Which sides the process has.
 struct Sides {
     intake: bool,
     api: bool,
+    source: Option<SourceConfig>,
 }
 
 async fn answer(
@@ -59,6 +63,7 @@ async fn answer(
     let ports = connected.ports();
     let starting = Roles::start(ports.clone(), ears, &registry, servers.wait.wait);
     let Some(mut roles) = stoppable(&stop, starting).await? else { return Ok(()) };
+    let source = roles.read_source(sides.source, &ports, &registry, &stop)?;
     let ops = Ops {
         registry,
         ports,
@@ -66,6 +71,7 @@ async fn answer(
         api: roles.api.clone(),
         consumer: None,
         caught_up: None,
+        source,
         stop: stop.clone(),
     };
     let serving = addresses.serve(&roles, &ops, shutdown, &stop)?;

@@ -88,6 +88,22 @@ impl Lines {
         self.number
     }
 
+    /// Bytes as they come, for a reader with lines of its own, of which it has read `lines`; none
+    /// at the end. They come again until they are [`Lines::used`].
+    pub fn chunk(&mut self, lines: u64) -> Result<&[u8], String> {
+        self.number = lines;
+        // Asked twice, for what is borrowed in one branch is borrowed in all.
+        if let Err(error) = self.input.fill_buf() {
+            return Err(self.broken(&error));
+        }
+        self.input.fill_buf().map_err(|error| error.to_string())
+    }
+
+    /// Passes over bytes of the last chunk.
+    pub fn used(&mut self, bytes: usize) {
+        self.input.consume(bytes);
+    }
+
     /// Appends the next line to `line`.
     pub fn next(&mut self, line: &mut Vec<u8>) -> Next {
         if self.is_over {
@@ -99,7 +115,7 @@ impl Lines {
         match self.input.by_ref().take(limit).read_until(b'\n', line) {
             Err(error) => {
                 line.truncate(start);
-                return self.broken(&error);
+                return Next::Broken(self.broken(&error));
             }
             Ok(0) => {
                 self.is_over = true;
@@ -135,7 +151,7 @@ impl Lines {
             let is_end = scratch.len() == start || scratch.ends_with(b"\n");
             scratch.truncate(start);
             match read {
-                Err(error) => return self.broken(&error),
+                Err(error) => return Next::Broken(self.broken(&error)),
                 Ok(_) if is_end => return Next::TooLong,
                 Ok(_) => {}
             }
@@ -143,11 +159,11 @@ impl Lines {
     }
 
     /// What was read of the line that broke off is not a line.
-    fn broken(&mut self, error: &io::Error) -> Next {
+    fn broken(&mut self, error: &io::Error) -> String {
         self.is_over = true;
         let after = format!("the last good line is {}", self.number);
         let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
-        Next::Broken(match (self.is_gzip, is_cut) {
+        match (self.is_gzip, is_cut) {
             (true, true) => {
                 format!("the gzip file is cut off, {after}; fetch the whole file and import again")
             }
@@ -155,7 +171,7 @@ impl Lines {
                 format!("the gzip file is damaged ({error}), {after}; fetch the file again")
             }
             (false, _) => format!("the file cannot be read any further ({error}), {after}"),
-        })
+        }
     }
 }
 

@@ -15,7 +15,7 @@ pub use access::SECRETS;
 pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
-pub use stream::{Stream, Streams};
+pub use stream::Streams;
 
 /// Live leaderboards from events: every score, rating and rank is a fold of one log.
 #[derive(Debug, Parser)]

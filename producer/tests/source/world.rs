@@ -67,7 +67,8 @@ impl World {
             let mut left = end;
             while left > 0 {
                 for read in reader.next(limits, Duration::from_secs(1)).await.unwrap() {
-                    left -= 1;
+                    // The log may have grown since.
+                    left = left.saturating_sub(1);
                     match read.record.header("content-type") {
                         Some(kind) if kind == PROTOBUF.as_bytes() => {
                             ids.insert(read.record.header("ce_id").unwrap().to_vec());

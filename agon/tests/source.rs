@@ -33,11 +33,14 @@ async fn an_upstream_that_is_away_is_waited_for_and_the_server_is_ready() {
         let answer = http().get(format!("{}/readyz", server.base)).send().await.unwrap();
         let status = answer.status().as_u16();
         let body: Value = answer.json().await.unwrap();
-        let checks = body["checks"].as_array().unwrap_or_else(|| panic!("{status}: {body}"));
-        let source = checks.iter().find(|check| check["name"] == "source").unwrap();
-        assert_eq!(source["required"], false);
-        if status == 200 && source["detail"].as_str().unwrap().contains(&url) {
-            assert_eq!((&source["ok"], &body["ready"]), (&false.into(), &true.into()));
+        // A server that still folds what it finds at the start says no more than that.
+        let checks = body["checks"].as_array().cloned().unwrap_or_default();
+        let is_named = |check: &&Value| {
+            check["name"] == "source" && check["detail"].as_str().unwrap().contains(&url)
+        };
+        if let Some(source) = checks.iter().find(is_named) {
+            assert_eq!((status, &body["ready"]), (200, &true.into()));
+            assert_eq!((&source["ok"], &source["required"]), (&false.into(), &false.into()));
             break;
         }
         assert!(Instant::now() < deadline, "{status}: {body}");

@@ -28,7 +28,9 @@ build_parts() {
   build_kubernetes
   build_etcd
   build_kwok
-  cp "$(module "github.com/kedacore/keda/v2@$keda" Dir)/config/crd/bases/keda.sh_scaledobjects.yaml" \
+  local crds
+  crds=$(module "github.com/kedacore/keda/v2@$keda" Dir)/config/crd/bases
+  cp "$crds/keda.sh_scaledobjects.yaml" \
     "$bin/scaledobjects.yaml"
 }
 

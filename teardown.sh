@@ -84,18 +84,18 @@ ask() {
 }
 
 remove_objects() {
-  local objects count question
+  local list objects count question
   # A namespace without our label was not made by setup.sh, and what is in it neither.
-  if [ -z "$(kube get namespaces --selector "$ours" -o name)" ]; then
+  if ! kube get namespaces --selector "$ours" -o name | grep -qx namespace/agon; then
     say "nothing of ours is in $context"
     return
   fi
-  objects=$(found)
-  count=$(grep -c . <<<"$objects" || true)
+  list=$(found) || fail "cannot ask $context what is there"
+  mapfile -t objects < <(printf %s "$list")
+  count=${#objects[@]}
   say "in $context, namespace agon: $count objects of ours"
   if [ -n "$dry_run" ]; then
-    # shellcheck disable=SC2086 # a name a word
-    printf 'would remove %s\n' $objects >&2
+    printf 'would remove %s\n' "${objects[@]}" >&2
     [ -z "$volumes" ] || say 'would remove namespace/agon'
     return
   fi
@@ -103,17 +103,27 @@ remove_objects() {
   [ -z "$volumes" ] || question="Remove $count objects, all volumes and events among them?"
   ask "$question"
   # What scales goes before what it scales; pods end in order, and are waited for.
-  local object
-  for object in $objects; do
-    kube_agon delete "$object" --cascade=foreground --ignore-not-found --timeout=300s >/dev/null ||
-      fail "could not remove $object"
-  done
+  [ "$count" = 0 ] || kube_agon delete "${objects[@]}" --cascade=foreground --ignore-not-found \
+    --timeout=600s >/dev/null || fail 'not everything could be removed; run this again'
   if [ -n "$volumes" ]; then
-    act 'remove the namespace agon' kube delete namespace agon --timeout=300s
+    remove_namespace
   else
     say 'kept:'
     kube_agon get persistentvolumeclaims --selector "$ours" -o name >&2
   fi
+}
+
+# Unless others have put something into it.
+remove_namespace() {
+  local others
+  others=$(kube_agon get "$(IFS=,; echo "${kinds[*]},pods,persistentvolumeclaims")" \
+    --selector "${ours/=/!=}" -o name |
+    grep -vxE 'configmap/kube-root-ca.crt|serviceaccount/default' || true)
+  if [ -n "$others" ]; then
+    say 'kept the namespace agon, for others have put into it:' "$others"
+    return
+  fi
+  act 'remove the namespace agon' kube delete namespace agon --timeout=300s
 }
 
 remove_cluster() {

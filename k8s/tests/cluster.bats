@@ -170,6 +170,17 @@ wait_for_two_api_pods() {
   claims | diff "$BATS_TEST_TMPDIR/claims" -
 }
 
+@test "teardown with volumes leaves what others put into the namespace" {
+  run ./teardown.sh --volumes --yes
+  echo "$output"
+  [ "$status" = 0 ]
+  has 'configmap/not-ours'
+  [ "$(claims)" = '' ]
+  run agon get configmap not-ours
+  [ "$status" = 0 ]
+  agon delete configmap not-ours
+}
+
 @test "teardown with volumes leaves nothing, and removes the cluster when told to" {
   run ./teardown.sh --volumes --delete-cluster --cluster minikube --yes
   echo "$output"

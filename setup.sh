@@ -186,24 +186,30 @@ stringData:
 SECRET
 }
 
-# A Job's template cannot be changed; one that would be is made anew, and finds what it made.
+# What would change: nothing (0), something (1), or something that cannot be changed (2).
+changes() { kube diff -f "$rendered" 2>/dev/null; }
+
 apply() {
-  if [ -z "$dry_run" ] && kube_agon get job agon-init >/dev/null 2>&1 &&
-    ! kube apply --dry-run=server --validate=strict -f "$rendered" >/dev/null 2>&1; then
-    say 'remove the Job agon-init: its settings have changed'
-    kube_agon delete job agon-init --cascade=foreground >/dev/null
-  fi
   if [ -n "$dry_run" ]; then
     say "would run: kubectl apply --validate=strict -f (k8s/overlays/$overlay)"
     return
   fi
-  say 'apply the manifests'
-  local answer
-  answer=$(kube apply --validate=strict -f "$rendered") || fail 'the cluster refused a manifest'
-  say "$(grep -vc ' unchanged$' <<<"$answer" || true) objects made or changed," \
-    "$(grep -c ' unchanged$' <<<"$answer" || true) as they were"
-  [ -z "$build" ] || kube_agon rollout restart deployment --selector \
-    "$ours,app.kubernetes.io/name=agon" >/dev/null
+  local found status=0
+  found=$(changes) || status=$?
+  # A Job's template cannot be changed; one that would be is made anew, and finds what it made.
+  if [ "$status" = 2 ] && kube_agon get job agon-init >/dev/null 2>&1; then
+    act 'remove the Job agon-init: its settings have changed' \
+      kube_agon delete job agon-init --cascade=foreground
+    found=$(changes) || status=$?
+  fi
+  if [ "$status" = 0 ]; then
+    say 'the manifests are applied; nothing has changed'
+  else
+    say "apply the manifests: $(grep -c '^diff ' <<<"$found" || true) objects are new or changed"
+    kube apply --validate=strict -f "$rendered" >/dev/null || fail 'the cluster refused a manifest'
+  fi
+  [ -z "$build" ] || act 'restart what runs the image' kube_agon rollout restart deployment \
+    --selector "$ours,app.kubernetes.io/name=agon"
 }
 
 urls() {

@@ -89,7 +89,8 @@ start_processes() {
     --client-ca-file=pki/ca.crt --service-account-key-file=pki/sa.pub \
     --service-account-issuer=https://kubernetes.default.svc \
     --service-account-signing-key-file=pki/sa.key --service-cluster-ip-range=10.96.0.0/16 \
-    --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction
+    --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
+    --allow-privileged=true
   wait_until "$port" kubectl_here get --raw /readyz
   # Provisioned volumes are empty folders; stop removes them.
   process manager env TMPDIR="$run" "$bin/kube-controller-manager" "$tls" \

@@ -26,7 +26,7 @@ job_done() {
   local state
   while [ "$SECONDS" -lt "$2" ]; do
     state=$(kube_agon get job "$1" \
-      -o 'jsonpath={range .status.conditions[?(@.status=="True")]}{.type} {end}')
+      -o 'jsonpath={range .status.conditions[?(@.status=="True")]}{.type} {end}') || true
     case $state in
       *Complete*) return ;;
       *Failed*) explain "job/$1 has failed" ;;

@@ -56,7 +56,8 @@ explain() {
 }
 
 unready_pods() {
-  kube_agon get pods -o 'jsonpath={range .items[*]}{.metadata.name}{" "}{.status.phase}{" "}{range
-    .status.conditions[?(@.type=="Ready")]}{.status}{end}{"\n"}{end}' |
+  local ready='{range .status.conditions[?(@.type=="Ready")]}{.status}{end}'
+  kube_agon get pods \
+    -o "jsonpath={range .items[*]}{.metadata.name} {.status.phase} $ready{'\n'}{end}" |
     awk '$2 != "Succeeded" && $3 != "True" { print $1 }'
 }

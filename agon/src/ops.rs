@@ -1,5 +1,6 @@
 //! What operators ask of every role: alive, ready, where it stands, what it is, what it counts.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use agon_projections::{Row, RowKey};
 use agon_schema::{LogId, Position, PositionToken, Topic, TopicPartition};
 use axum::Json;
 use axum::extract::State;
+use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use prometheus::{Encoder, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde::Serialize;
@@ -81,19 +82,25 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Ready {
     ready: bool,
     checks: Vec<Check>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
     ok: bool,
     /// Whether requests should go elsewhere while it is not ok.
     required: bool,
     detail: String,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.detail)
+    }
 }
 
 impl Check {
@@ -115,7 +122,7 @@ async fn answered<T>(call: impl Future<Output = Result<T, PortError>>) -> Result
 
 /// Whether requests should come here: what its roles cannot do without is there, and the process
 /// is not stopping. What they can do without is shown all the same.
-async fn readyz(State(ops): State<Ops>) -> Response {
+async fn readyz(State(ops): State<Ops>) -> Result<Json<Ready>, Problem> {
     let (log, store) = tokio::join!(log_check(&ops), store_check(&ops));
     let stopping = ops.stop.is_cancelled();
     let running = if stopping { Err("stopping".to_owned()) } else { Ok("running".to_owned()) };
@@ -126,9 +133,19 @@ async fn readyz(State(ops): State<Ops>) -> Response {
     checks.extend(feed_check(&ops));
     checks.extend(source_check(&ops));
     checks.push(Check::of("running", true, running));
-    let ready = checks.iter().all(|check| check.ok || !check.required);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { ready, checks })).into_response()
+    ready(checks)
+}
+
+/// All checks, in a problem when one fails that requests should go elsewhere for.
+fn ready(checks: Vec<Check>) -> Result<Json<Ready>, Problem> {
+    let fails = |check: &&Check| check.required && !check.ok;
+    let failing: Vec<String> = checks.iter().filter(fails).map(Check::to_string).collect();
+    if failing.is_empty() {
+        return Ok(Json(Ready { ready: true, checks }));
+    }
+    let checks = serde_json::to_value(checks).map_err(Problem::internal)?;
+    let problem = Problem::new(Code::NotReady, failing.join("; ")).retry_after(1);
+    Err(problem.member("ready", false.into()).member("checks", checks))
 }
 
 /// Writes and folds need the log; boards are read without it.
@@ -297,4 +314,29 @@ async fn metrics(State(ops): State<Ops>) -> Result<Response, Problem> {
     let mut text = Vec::new();
     encoder.encode(&ops.registry.gather(), &mut text).map_err(Problem::internal)?;
     Ok(([(CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_and_what_is_not_required_is_only_told() {
+        let check = |name, required, ok| {
+            let found = if ok { Ok("answers".to_owned()) } else { Err("is away".to_owned()) };
+            Check::of(name, required, found)
+        };
+        let told = ready(vec![check("log", true, true), check("store", false, false)]).unwrap();
+        assert!(told.ready && told.checks.len() == 2);
+
+        let problem = ready(vec![check("log", true, false), check("store", false, false)]);
+        let problem = problem.unwrap_err();
+        assert_eq!((problem.code(), problem.detail()), (Code::NotReady, "log: is away"));
+        let named = serde_json::json!([
+            {"name": "log", "ok": false, "required": true, "detail": "is away"},
+            {"name": "store", "ok": false, "required": false, "detail": "is away"},
+        ]);
+        let expected = Problem::new(Code::NotReady, "log: is away").retry_after(1);
+        assert_eq!(problem, expected.member("ready", false.into()).member("checks", named));
+    }
 }

@@ -115,8 +115,8 @@ mod tests {
     fn the_table_of_decisions() {
         let config = ConsumerConfig::default();
         let dirty = Look { dirty_rows: 10, dirty_bytes: 10, dirty_age_ms: Some(5), ..look() };
-        let full = Look { dirty_rows: 1_000, ..dirty };
-        let heavy = Look { dirty_bytes: 256 << 10, ..dirty };
+        let full = Look { dirty_rows: 8_000, ..dirty };
+        let heavy = Look { dirty_bytes: 2 << 20, ..dirty };
         let old = Look { dirty_age_ms: Some(20), ..dirty };
         let under_way = |look| Look { sending: Sending::UnderWay, ..look };
         let failed = |look| Look { sending: Sending::Failed { again_in_ms: 70 }, ..look };
@@ -164,7 +164,7 @@ mod tests {
     fn memory_never_fills_while_a_flush_is_not_answered() {
         let config = ConsumerConfig::default();
         for sending in [Sending::UnderWay, Sending::Failed { again_in_ms: 1 }] {
-            for dirty_rows in [1_000, 5_000] {
+            for dirty_rows in [8_000, 50_000] {
                 let look = Look { dirty_rows, dirty_age_ms: Some(100), sending, ..look() };
                 assert!(!matches!(next_step(&look, &config), Step::Read { .. } | Step::Flush));
             }

@@ -236,12 +236,15 @@ async fn writes_go_on_without_one_broker_and_wait_without_two() {
 
     trial.nodes.kill(Server::Kafka, 1);
     trial.nodes.pause(Server::Kafka, 3);
-    // What was under way when the second one went is answered now: from here on no writer has
-    // anything that a quorum could still have taken.
+    // What was under way when the second one went is answered now.
     trial.flow.more(&trial.producer, "refused", 1).await;
     let acknowledged = counts(&trial.flow.acknowledged);
     trial.flow.more(&trial.producer, "refused", 1).await;
-    assert_eq!(counts(&trial.flow.acknowledged), acknowledged, "nobody could acknowledge that");
+    // A quorum may have taken the one match that was under way, and its answer came too late: then
+    // it is folded, and its retry is known. Nobody could take another one.
+    let since = counts(&trial.flow.acknowledged);
+    let is_possible = since.iter().zip(&acknowledged).all(|(now, then)| *now <= then + 1);
+    assert!(is_possible, "nobody could acknowledge that: {since:?} after {acknowledged:?}");
     trial.nodes.bring_back();
     trial.writes_go_on().await;
     trial.folds_go_on().await;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::codec;
 use crate::topic::{Topic, TopicPartition};
 
 /// Bytes of a record's key, headers and value together, at most. Larger ones are refused by the
@@ -38,8 +39,8 @@ const NAMES: [&str; 7] =
     ["ce_id", "ce_type", "ce_source", "ce_time", "ce_specversion", "content-type", "traceparent"];
 const VALUES: [&str; 9] = [
     "1.0",
-    "application/protobuf",
-    "application/json",
+    codec::PROTOBUF,
+    codec::JSON,
     "agon.match.finished.v1",
     "agon.recentchange.observed.v1",
     "agon.run.scored.v1",

@@ -253,3 +253,18 @@ fn refused_login(error: &NewSessionError) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_does_not_know_the_tables_yet_may_learn_of_them() {
+        let may_pass = |said: &str| {
+            attempt_may_pass(&RequestAttemptError::DbError(DbError::Invalid, said.to_owned()))
+        };
+        assert!(may_pass("keyspace agon does not exist"));
+        assert!(may_pass("unconfigured table cells"));
+        assert!(!may_pass("Undefined column name chunk in table agon.history"));
+    }
+}

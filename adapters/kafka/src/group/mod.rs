@@ -71,7 +71,7 @@ impl KafkaGroup {
     }
 
     /// What members told the brokers of stored positions, of any process: what a display of lag
-    /// shows. Nothing begins from it.
+    /// would show. For checks: nothing of ours begins from it.
     ///
     /// # Errors
     /// `Retry::Later` when the brokers do not answer.

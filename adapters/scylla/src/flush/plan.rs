@@ -172,6 +172,7 @@ impl<'a> Part<'a> {
         let stamp = self.stamps.latest(to)?;
         if self.flush.from.is_none() {
             let what = What::CellIndex { cell: Arc::clone(&cell) };
+            // The index is one partition, which no other table of rows stands for.
             shared.push((Table::Heads, 0), Write { what, stamp });
         }
         let what = What::Applied { cell, applied: to as i64 };

@@ -113,6 +113,10 @@ impl Cluster {
                 .set("sasl.password", password);
         }
         let Some(tls) = tls else { return };
+        // Else the end of the process takes OpenSSL down beneath the client's threads, which may
+        // still speak it then: this, alone of all ways to start it, leaves it up.
+        #[cfg(feature = "tls")]
+        openssl_sys::init();
         let files = [
             ("ssl.ca.location", &tls.ca_file),
             ("ssl.certificate.location", &tls.certificate_file),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use agon_kafka::{
@@ -81,4 +82,31 @@ async fn a_broker_without_tls_is_named() {
     let away = init(&address, &settings, WANTED).await.unwrap_err();
     assert!(matches!(away, OpenError::Away { .. }), "{away}");
     assert!(away.to_string().contains("leave out --log-tls"), "{away}");
+}
+
+/// The test below, as another process: it ends while eight readers shake hands with the broker.
+const CHILD_PREFIX: &str = "TEST_TLS_CHILD_PREFIX";
+
+/// OpenSSL must not be taken down beneath threads that speak it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_ends_in_peace_while_readers_connect() {
+    let Some((address, mut settings)) = trusting("TEST_SECURE_KAFKA_TLS") else { return };
+    if let Ok(prefix) = std::env::var(CHILD_PREFIX) {
+        settings.topic_prefix = prefix;
+        let log = KafkaLog::open(&address, settings).await.unwrap();
+        let target = TopicPartition { topic: Topic::Matches, partition: 0 };
+        for _ in 0..8 {
+            drop(log.read([(target, 0)].into()).await.unwrap());
+        }
+        return;
+    }
+    init(&address, &settings, WANTED).await.unwrap();
+    for run in 0..20 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_process_ends_in_peace_while_readers_connect"])
+            .env(CHILD_PREFIX, &settings.topic_prefix)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "run {run}: {}", child.status);
+    }
 }

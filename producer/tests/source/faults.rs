@@ -5,11 +5,16 @@ use std::sync::atomic::Ordering;
 use agon_ports::ControlStore;
 use tokio::net::TcpListener;
 
-use crate::upstream::{Script, Upstream, many, request};
+use crate::upstream::{CUT_BYTES_MAX, Script, Upstream, many, request};
 use crate::world::{World, config, until};
 
 fn script(events: &[String], group: usize) -> Script {
-    Script { events: events.to_vec(), group, is_faulty: true, before: Vec::new() }
+    Script {
+        events: events.to_vec(),
+        group,
+        cut_bytes_max: Some(CUT_BYTES_MAX),
+        before: Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +112,7 @@ async fn an_upstream_that_is_gone_is_waited_for_and_named() {
     let Some(events) = many(20) else { return };
     // It is back, at its old address.
     let listener = TcpListener::bind(address).await.unwrap();
-    let calm = Script { events, group: 1, is_faulty: false, before: Vec::new() };
+    let calm = Script { events, group: 1, cut_bytes_max: None, before: Vec::new() };
     let _upstream = Upstream::serve(listener, calm, 6);
     world.until_distinct(20).await;
     assert!(process.standing.get().unwrap().starts_with("reads http://"));
@@ -117,7 +122,7 @@ async fn an_upstream_that_is_gone_is_waited_for_and_named() {
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let Some(events) = many(10) else { return };
-    let calm = Script { events, group: 1, is_faulty: false, before: Vec::new() };
+    let calm = Script { events, group: 1, cut_bytes_max: None, before: Vec::new() };
     let upstream = Upstream::start(calm, 7).await;
     let mut config = config(&upstream.url);
     config.silence_ms_max = 50;

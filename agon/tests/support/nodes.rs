@@ -46,6 +46,20 @@ impl Nodes {
         Some(Nodes { dir: dir.into(), away: Vec::new() })
     }
 
+    /// The one broker and the one node of the store; `None`, said aloud, unless there are such.
+    pub fn one() -> Option<Nodes> {
+        let Ok(dir) = std::env::var("TEST_SERVERS") else {
+            eprintln!("skipped: TEST_SERVERS is not set; run scripts/servers");
+            return None;
+        };
+        let settings = std::fs::read_to_string(Path::new(&dir).join("settings")).unwrap();
+        if settings.contains("_nodes=3") {
+            eprintln!("skipped: TEST_SERVERS has three nodes; run scripts/servers start");
+            return None;
+        }
+        Some(Nodes { dir: dir.into(), away: Vec::new() })
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self, server: Server, node: u32) {
         assert!(self.said_yes("kill", server, node), "kill {server:?} {node}");

@@ -4,5 +4,6 @@
 
 mod bounds;
 mod faults;
+mod schemes;
 mod upstream;
 mod world;

@@ -200,3 +200,32 @@ fn passwords_are_no_flags_and_are_not_shown() {
     assert_eq!(away.status.code(), Some(3), "{}", stderr(&away));
     assert!(stderr(&away).contains("kafka://127.0.0.1:9"), "{}", stderr(&away));
 }
+
+#[test]
+fn a_password_comes_from_a_file_that_not_everyone_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("password"), dir.path().join("data"));
+    let (path, place) = (text(&file).to_owned(), text(&data).to_owned());
+    let add = ["user", "add", "ana", "--role", "admin", "--data", &place];
+    let from_file = [&add[..], &["--password-file", &path]].concat();
+    let missing = stderr(&expect(2, &from_file));
+    assert!(missing.contains(&path), "{missing}");
+    std::fs::write(&file, "seven-quiet-otters-92\nmore\n").unwrap();
+    let may_read = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    may_read(0o644);
+    let refused = stderr(&expect(2, &from_file));
+    assert!(refused.contains("chmod o-r") && refused.contains(&path), "{refused}");
+    assert!(!data.exists(), "a refused password makes nothing");
+    let both = [&from_file[..], &["--password-stdin"]].concat();
+    assert!(stderr(&expect(2, &both)).contains("--password-stdin"));
+    assert!(stderr(&expect(2, &add)).contains("--password-stdin"));
+    may_read(0o440);
+    let added = expect(0, &from_file);
+    for said in [refused, stderr(&added), stdout(&added)] {
+        assert!(!said.contains("otters"), "{said}");
+    }
+    assert!(stdout(&expect(0, &["user", "list", "--data", &place])).contains("ana\tadmin"));
+}

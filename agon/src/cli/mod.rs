@@ -324,7 +324,7 @@ pub enum DeadLetters {
 
 #[derive(Debug, Subcommand)]
 pub enum User {
-    /// Add a user; the password is read from standard input.
+    /// Add a user; the password is read from standard input or a file.
     Add {
         /// The name.
         name: String,
@@ -332,8 +332,11 @@ pub enum User {
         #[arg(long, required = true, value_name = "viewer|author|producer|operator|admin")]
         role: Vec<agon_edge::Role>,
         /// Read the password from the first line of standard input.
-        #[arg(long, required = true)]
+        #[arg(long, required_unless_present = "password_file")]
         password_stdin: bool,
+        /// Read the password from the first line of a file that not everyone may read.
+        #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
+        password_file: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
     },

@@ -1,6 +1,9 @@
 //! `agon user`: the people and programs that may log in.
 
-use std::io::BufRead;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use agon_edge::{Role, Users};
@@ -10,13 +13,24 @@ use crate::cli::{Place, User};
 use crate::exit::Exit;
 use crate::{node, output, place};
 
+/// Bytes of the line with the password that are read; a password is far shorter.
+const LINE_BYTES_MAX: u64 = 4096;
+/// The right of everyone on the machine to read a file.
+const ALL_MAY_READ: u32 = 0o004;
+
 /// Runs the command.
 ///
 /// # Errors
 /// A name or password out of bounds, a directory that is in use or cannot be read.
 pub async fn run(command: User) -> Result<(), Exit> {
     match command {
-        User::Add { name, role, password_stdin: _, place } => add(&name, &role, &place).await,
+        User::Add { name, role, password_stdin: _, password_file, place } => {
+            let password = match password_file {
+                Some(path) => of_file(&path)?,
+                None => first_line(std::io::stdin(), "standard input")?,
+            };
+            add(&name, &password, &role, &place).await
+        }
         User::List { place } => list(&place).await,
     }
 }
@@ -25,13 +39,28 @@ async fn users(place: &Place) -> Result<Users, Exit> {
     Ok(Users::new(place::control(place).await?, Arc::new(SystemClock)))
 }
 
-async fn add(name: &str, roles: &[Role], place: &Place) -> Result<(), Exit> {
-    let mut password = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut password)
-        .map_err(|error| Exit::Usage(format!("read the password from standard input: {error}")))?;
-    let password = password.trim_end_matches(['\n', '\r']);
+/// The password in a file, unless everyone on this machine could have read it.
+fn of_file(path: &Path) -> Result<String, Exit> {
+    let place = path.display().to_string();
+    let failed = |error| Exit::Usage(format!("read the password from {place}: {error}"));
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.permissions().mode() & ALL_MAY_READ != 0 {
+        return Err(Exit::Usage(format!(
+            "{place} may be read by everyone on this machine; take that right away (chmod o-r, or \
+             defaultMode: 0440 of a mounted Secret) and choose another password"
+        )));
+    }
+    first_line(file, &place)
+}
+
+fn first_line(from: impl Read, place: &str) -> Result<String, Exit> {
+    let mut line = String::new();
+    let read = BufReader::new(from.take(LINE_BYTES_MAX)).read_line(&mut line);
+    read.map_err(|error| Exit::Usage(format!("read the password from {place}: {error}")))?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+async fn add(name: &str, password: &str, roles: &[Role], place: &Place) -> Result<(), Exit> {
     users(place).await?.add(name, password, roles).await.map_err(Exit::usage)?;
     let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     output::say(format_args!("added {name} with role {}", roles.join(", ")));

@@ -166,6 +166,7 @@ fn wrong_settings(page: &str) -> Vec<String> {
         let name = row[0].trim_matches('`').trim_start_matches("--");
         let shown = match row[1] {
             "none" => "(none)",
+            "empty" => "",
             shown => shown.trim_matches('`'),
         };
         match real.remove(name) {

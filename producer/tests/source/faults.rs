@@ -77,7 +77,7 @@ fn a_killed_process_resumes_and_skips_nothing() {
 async fn a_stop_keeps_the_place_and_the_next_start_asks_for_what_is_behind_it() {
     let Some(events) = many(40) else { return };
     let mut calm = script(&events, 1);
-    calm.is_faulty = false;
+    calm.cut_bytes_max = None;
     let upstream = Upstream::start(calm, 5).await;
     let world = World::new();
     let process = world.start(config(&upstream.url));

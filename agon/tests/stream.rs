@@ -1,21 +1,18 @@
-//! The live source by role, on real servers: 20,000 real edits from a server that cuts, refuses,
-//! repeats and reorders go through Kafka into Cassandra, while the producer and a consumer are
+//! The live source by role, on real servers: 20,000 real edits from a server that cuts, refuses
+//! and repeats go through Kafka into Cassandra, while the producer and a consumer are
 //! killed; the statistics are the figures of the data.
 #![allow(clippy::unwrap_used)]
 
 mod support;
-#[path = "../../producer/tests/source/upstream.rs"]
-#[allow(dead_code, clippy::print_stderr)]
-mod upstream;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use support::replay::Replay;
 use support::servers::{Deployment, Role};
 use support::{http, shared};
-use upstream::{Script, Upstream};
 
 /// The least that a broker allows.
 const SESSION: [&str; 2] = ["--session-timeout", "6s"];
@@ -28,11 +25,8 @@ async fn a_stream_that_is_cut_counts_once_through_the_deaths_of_roles() {
     let Some(file) = shared("wikimedia-edits-2015/recentchange_shaped.jsonl.gz") else { return };
     let events = BufReader::new(GzDecoder::new(File::open(file).unwrap()));
     let events = events.lines().map(Result::unwrap).collect();
-    // Some thousand events a connection, since a refusal costs a pause in earnest.
-    let script = Script { events, group: 7, cut_bytes_max: Some(3_000_000), before: Vec::new() };
-    let upstream = Upstream::start(script, 5).await;
+    let upstream = Replay::start(events).await;
     let source = ["--source", "wikimedia", "--source-url", &upstream.url];
-    let source = [&source[..], &["--source-user-agent", "test/1 (mail@example.org)"]].concat();
 
     deployment.init(4);
     let consumer = deployment.role("consumer", &SESSION).await;

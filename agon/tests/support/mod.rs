@@ -3,6 +3,7 @@
 
 pub mod cql;
 pub mod nodes;
+pub mod replay;
 pub mod servers;
 
 use std::io::{BufRead, BufReader, Write};

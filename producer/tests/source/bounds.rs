@@ -24,7 +24,7 @@ async fn hostile_events_neither_stop_the_stream_nor_count() {
     before.extend_from_slice(b"\n\ndata: {\"meta\":\xff\xfe}\n\ndata: ");
     before.resize(before.len() + 500_000, b'[');
     before.extend_from_slice(b"\n\nid: \xff\ndata: [1]\n\nevent: error\ndata: x\n\ndata\n\n");
-    let calm = Script { events, group: 1, cut_bytes_max: None, before };
+    let calm = Script { events, group: 1, is_faulty: false, before };
     let upstream = Upstream::start(calm, 8).await;
     let world = World::new();
     let process = world.start(config(&upstream.url));

@@ -5,16 +5,11 @@ use std::sync::atomic::Ordering;
 use agon_ports::ControlStore;
 use tokio::net::TcpListener;
 
-use crate::upstream::{CUT_BYTES_MAX, Script, Upstream, many, request};
+use crate::upstream::{Script, Upstream, many, request};
 use crate::world::{World, config, until};
 
 fn script(events: &[String], group: usize) -> Script {
-    Script {
-        events: events.to_vec(),
-        group,
-        cut_bytes_max: Some(CUT_BYTES_MAX),
-        before: Vec::new(),
-    }
+    Script { events: events.to_vec(), group, is_faulty: true, before: Vec::new() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,7 +72,7 @@ fn a_killed_process_resumes_and_skips_nothing() {
 async fn a_stop_keeps_the_place_and_the_next_start_asks_for_what_is_behind_it() {
     let Some(events) = many(40) else { return };
     let mut calm = script(&events, 1);
-    calm.cut_bytes_max = None;
+    calm.is_faulty = false;
     let upstream = Upstream::start(calm, 5).await;
     let world = World::new();
     let process = world.start(config(&upstream.url));
@@ -112,7 +107,7 @@ async fn an_upstream_that_is_gone_is_waited_for_and_named() {
     let Some(events) = many(20) else { return };
     // It is back, at its old address.
     let listener = TcpListener::bind(address).await.unwrap();
-    let calm = Script { events, group: 1, cut_bytes_max: None, before: Vec::new() };
+    let calm = Script { events, group: 1, is_faulty: false, before: Vec::new() };
     let _upstream = Upstream::serve(listener, calm, 6);
     world.until_distinct(20).await;
     assert!(process.standing.get().unwrap().starts_with("reads http://"));
@@ -122,7 +117,7 @@ async fn an_upstream_that_is_gone_is_waited_for_and_named() {
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let Some(events) = many(10) else { return };
-    let calm = Script { events, group: 1, cut_bytes_max: None, before: Vec::new() };
+    let calm = Script { events, group: 1, is_faulty: false, before: Vec::new() };
     let upstream = Upstream::start(calm, 7).await;
     let mut config = config(&upstream.url);
     config.silence_ms_max = 50;

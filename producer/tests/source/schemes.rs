@@ -14,7 +14,7 @@ use crate::world::{World, config, until};
 /// Reads 40 events from an upstream with numbers as ids, and stops.
 async fn read_before(events: &[String], world: &World) {
     let events = events[..40].to_vec();
-    let calm = Script { events, group: 1, cut_bytes_max: None, before: Vec::new() };
+    let calm = Script { events, group: 1, is_faulty: false, before: Vec::new() };
     let upstream = Upstream::start(calm, 9).await;
     let process = world.start(config(&upstream.url));
     world.until_distinct(40).await;

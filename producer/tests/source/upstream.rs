@@ -13,9 +13,6 @@ use tokio::task::JoinHandle;
 pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
      connection: close\r\n\r\n";
 
-/// Some hundred events.
-pub const CUT_BYTES_MAX: u64 = 120_000;
-
 /// Numbers by a seed.
 #[derive(Clone)]
 pub struct Chance(pub u64);
@@ -57,8 +54,8 @@ pub struct Script {
     pub events: Vec<String>,
     /// Events that share an id.
     pub group: usize,
-    /// Refuse, repeat, reorder, and cut within so many bytes; `None`: behave.
-    pub cut_bytes_max: Option<u64>,
+    /// Refuse, cut, repeat and reorder.
+    pub is_faulty: bool,
     /// What is sent before the events of the first connection.
     pub before: Vec<u8>,
 }
@@ -112,10 +109,6 @@ pub async fn request(socket: &mut TcpStream) -> std::io::Result<String> {
 }
 
 impl Script {
-    fn is_faulty(&self) -> bool {
-        self.cut_bytes_max.is_some()
-    }
-
     async fn answer(
         &self,
         mut socket: TcpStream,
@@ -125,7 +118,7 @@ impl Script {
         let head = request(&mut socket).await?;
         assert!(head.contains("user-agent: test/1 (mail@example.org)"), "{head}");
         let end = "content-length: 0\r\n\r\n";
-        let refusal = match if self.is_faulty() { chance.below(12) } else { 12 } {
+        let refusal = match if self.is_faulty { chance.below(12) } else { 12 } {
             0 => format!("HTTP/1.1 429 Slow\r\nretry-after: 0\r\n{end}"),
             1 => {
                 format!("HTTP/1.1 503 Away\r\nretry-after: Fri, 31 Dec 1999 23:59:59 GMT\r\n{end}")
@@ -157,11 +150,11 @@ impl Script {
             body.extend_from_slice(&self.before);
         }
         body.extend_from_slice(b"\xef\xbb\xbf: ok\n\nretry: 2\n");
-        let repeated = if self.is_faulty() { chance.below(20) as usize } else { 0 };
+        let repeated = if self.is_faulty { chance.below(20) as usize } else { 0 };
         let mut order: Vec<usize> = (start.saturating_sub(repeated)..self.events.len()).collect();
         for group in order.chunk_by_mut(|a, b| a / self.group == b / self.group) {
             let turn = chance.below(group.len() as u64) as usize;
-            group.rotate_left(if self.is_faulty() { turn } else { 0 });
+            group.rotate_left(if self.is_faulty { turn } else { 0 });
         }
         for number in order {
             let end = ["\n", "\r", "\r\n"][chance.below(3) as usize];
@@ -173,8 +166,8 @@ impl Script {
                 body.extend_from_slice(format!(": hm{end}data: {canary}{end}{end}").as_bytes());
             }
         }
-        let cut = 1 + chance.below(self.cut_bytes_max.unwrap_or(CUT_BYTES_MAX)) as usize;
-        let is_cut = self.is_faulty() && cut < body.len();
+        let cut = 1 + chance.below(120_000) as usize;
+        let is_cut = self.is_faulty && cut < body.len();
         for piece in body[..if is_cut { cut } else { body.len() }].chunks(100 + cut % 5000) {
             socket.write_all(piece).await?;
         }

@@ -18,7 +18,7 @@ use support::{Server, add_user, expect, http, matches_csv, text};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Series with a closed set of labels, there before anything happened.
-const FROM_THE_START: [&str; 25] = [
+const FROM_THE_START: [&str; 41] = [
     r#"agon_events_appended_total{topic="agon.matches.v1"}"#,
     r#"agon_events_appended_total{topic="agon.submissions.v1"}"#,
     r#"agon_events_appended_total{topic="agon.recentchange.v1"}"#,
@@ -44,6 +44,22 @@ const FROM_THE_START: [&str; 25] = [
     r#"agon_board_entries{board_kind="environment"}"#,
     r#"agon_board_entries{board_kind="benchmark"}"#,
     "agon_build_info{",
+    "agon_ready",
+    r#"agon_check_ok{check="log",required="true"}"#,
+    r#"agon_check_ok{check="store",required="true"}"#,
+    r#"agon_check_ok{check="folded",required="true"}"#,
+    r#"agon_check_ok{check="boards",required="true"}"#,
+    r#"agon_check_ok{check="feed",required="false"}"#,
+    r#"agon_check_ok{check="running",required="true"}"#,
+    "agon_data_free_bytes",
+    "agon_data_size_bytes",
+    r#"agon_intake_refused_total{code="unknown_environment"}"#,
+    r#"agon_intake_refused_total{code="log_unavailable"}"#,
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_open_fds",
+    "process_max_fds",
+    "process_start_time_seconds",
 ];
 
 /// One scrape: each series with its value.
@@ -101,6 +117,10 @@ async fn write_of_each_kind(server: &Server, token: &str) {
     let (status, answer) =
         server.post("/api/v1/recentchanges", token, &json!({"title": "no change"})).await;
     assert_eq!(status, 422, "{answer}");
+    let two = json!([{"agent": "ann", "placement": 1}, {"agent": "bob", "placement": 2}]);
+    let nowhere = json!({"match_id": "m", "environment": "nowhere", "players": two});
+    let (status, answer) = server.post("/api/v1/matches", token, &nowhere).await;
+    assert_eq!(status, 404, "{answer}");
     let position = last["position"].as_str().unwrap();
     for board in ["environment=e", "benchmark=b"] {
         let (status, _) =
@@ -132,6 +152,7 @@ async fn every_metric_is_there_from_the_start_and_moves() {
         (r#"agon_events_folded_total{projection="environment"}"#, 2.0),
         (r#"agon_events_folded_total{projection="benchmark"}"#, 2.0),
         (r#"agon_events_rejected_total{reason="malformed",topic="agon.recentchange.v1"}"#, 1.0),
+        (r#"agon_intake_refused_total{code="unknown_environment"}"#, 1.0),
         (r#"agon_http_requests_total{method="POST",route="/matches",status="202"}"#, 1.0),
         (
             r#"agon_http_requests_total{method="POST",route="/api/v1/recentchanges",status="422"}"#,
@@ -152,9 +173,12 @@ async fn every_metric_is_there_from_the_start_and_moves() {
         "agon_flush_rows_sum",
         "agon_flush_events_sum",
         "agon_visible_latency_seconds_count",
+        "agon_intake_batch_records_count",
+        "process_cpu_seconds_total",
     ] {
         until(&server, series, |seen| seen.sum(series) > before.sum(series)).await;
     }
+    until(&server, "ready", |seen| seen.sum("agon_ready") == 1.0).await;
     // What a client makes up is no series of its own.
     server.get("/made-up/by-a-client").await;
     let unmatched = r#"agon_http_requests_total{method="GET",route="unmatched",status="404"}"#;

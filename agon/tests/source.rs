@@ -53,6 +53,8 @@ async fn an_upstream_that_is_away_is_waited_for_and_the_server_is_ready() {
         "agon_source_connected 0",
         "agon_source_last_event_seconds 0",
         "agon_source_reconnects_total ",
+        "agon_check_ok{check=\"source\",required=\"false\"} 0",
+        "agon_ready 1",
     ] {
         assert!(metrics.contains(series), "{series}");
     }

@@ -8,6 +8,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
+use crate::metrics::OpsMetrics;
 use crate::ops::Ops;
 use crate::output;
 use crate::roles::{Ears, Ports, Roles};
@@ -30,6 +31,7 @@ pub async fn run() -> Result<(), Exit> {
     let roles = Roles::start(ports.clone(), ears, &registry, Duration::ZERO).await?;
     let ops = Ops {
         registry: registry.clone(),
+        metrics: OpsMetrics::register(&registry).map_err(Exit::missing)?,
         ports,
         has_intake: true,
         api: roles.api.clone(),

@@ -13,7 +13,8 @@ use crate::cli;
 use crate::commands::serve::failed;
 use crate::commands::sides::stoppable;
 use crate::exit::Exit;
-use crate::ops::{self, Ops};
+use crate::metrics::OpsMetrics;
+use crate::ops::Ops;
 use crate::process::Addresses;
 use crate::roles::{Ears, Roles};
 use crate::servers::{self, Connected};
@@ -28,7 +29,7 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
     let stop = signals::stop()?;
     let addresses = Addresses::bind(&options.listen).await?;
     let registry = Registry::new();
-    ops::register_build_info(&registry).map_err(Exit::missing)?;
+    let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
     let settings = KafkaSettings {
         session_timeout_ms: u32::try_from(options.session_timeout.as_millis())
             .map_err(Exit::usage)?,
@@ -62,6 +63,7 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
     let consumer = Arc::new(RwLock::new(Some(consumer)));
     let ops = Ops {
         registry,
+        metrics,
         ports,
         has_intake: false,
         api: None,

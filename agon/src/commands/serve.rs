@@ -20,8 +20,9 @@ use crate::banner::{self, Banner};
 use crate::cli;
 use crate::commands::credentials;
 use crate::exit::Exit;
+use crate::metrics::{Disk, OpsMetrics};
 use crate::node::{self, BadStore, Node};
-use crate::ops::{self, Ops};
+use crate::ops::Ops;
 use crate::process::Addresses;
 use crate::roles::{Ears, Ports, Roles};
 use crate::signals;
@@ -63,7 +64,8 @@ impl Running {
         stop: CancellationToken,
     ) -> Result<Running, Exit> {
         let registry = Registry::new();
-        ops::register_build_info(&registry).map_err(Exit::missing)?;
+        let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
+        Disk::register(&registry, node.dir.path()).map_err(Exit::missing)?;
         let control = node.control()?;
         let ports = Ports { log: node.log.clone(), store: node.store.clone(), control };
         let (feed, publisher) = MemoryFeed::with_publisher(node::FEED_CHANGES_MAX);
@@ -79,6 +81,7 @@ impl Running {
         let source = roles.read_source(source, &ports, &registry, &stop)?;
         let ops = Ops {
             registry,
+            metrics,
             ports,
             has_intake: true,
             api: roles.api.clone(),

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli;
 use crate::exit::Exit;
-use crate::ops::{self, Ops};
+use crate::metrics::OpsMetrics;
+use crate::ops::Ops;
 use crate::process::Addresses;
 use crate::roles::{Ears, Roles};
 use crate::servers::Connected;
@@ -52,7 +53,7 @@ async fn answer(
     let stop = signals::stop()?;
     let addresses = Addresses::bind(&listen).await?;
     let registry = Registry::new();
-    ops::register_build_info(&registry).map_err(Exit::missing)?;
+    let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
     let Some(connected) = stoppable(&stop, Connected::open(&servers)).await? else {
         return Ok(());
     };
@@ -66,6 +67,7 @@ async fn answer(
     let source = roles.read_source(sides.source, &ports, &registry, &stop)?;
     let ops = Ops {
         registry,
+        metrics,
         ports,
         has_intake: sides.intake,
         api: roles.api.clone(),

@@ -9,6 +9,7 @@ pub mod servers;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -77,6 +78,7 @@ pub struct Server {
     /// The URL of `/metrics`.
     pub metrics: String,
     child: Child,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -103,8 +105,17 @@ impl Server {
         let base = after("listens on ");
         let metrics = after("  metrics ");
         // Whatever it says later must not block it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Server { base, metrics, child }
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| heard.lock().unwrap().push(line));
+        });
+        Server { base, metrics, child, said }
+    }
+
+    /// What it said on standard error since it listens, a line each.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
     }
 
     /// Ends it without a word.

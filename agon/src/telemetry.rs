@@ -65,13 +65,15 @@ pub fn start(common: &Common) -> Result<(), Exit> {
             let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_target(false);
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
-            let reload = move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
+            let reload =
+                move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
             (builder.try_init(), Box::new(reload) as Reload)
         }
         LogFormat::Json => {
             let builder = builder.json().flatten_event(true).with_filter_reloading();
             let handle = builder.reload_handle();
-            let reload = move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
+            let reload =
+                move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
             (builder.try_init(), Box::new(reload) as Reload)
         }
     };

@@ -84,7 +84,7 @@ def rule_faults(prometheus):
             yield f"{name}: its runbook is not {GUIDE}#{name.lower()}"
         elif anchors is not None and anchor not in anchors:
             yield f"{name}: {GUIDE} has no heading {name}"
-        for selector in re.findall(r"\b(?:up|agon_\w+)(?:\{[^}]*\})?", rule["query"]):
+        for selector in re.findall(r"\b(?:up\b|agon_\w+)(?:\{[^}]*\})?", rule["query"]):
             if not prometheus.samples(f"count({selector})"):
                 yield f"{name}: nothing is {selector}"
 

@@ -47,7 +47,8 @@ class Stream(http.server.BaseHTTPRequestHandler):
     @staticmethod
     def data(number):
         if number % 50 == 7:
-            return '{"title": "no change"}'
+            # Of its own each time: the same bytes are one dead letter.
+            return json.dumps({"title": f"no change {number}"})
         if number % 50 == 17:
             return '{"meta":{"dt":"2026-11-21T10:00:00Z","domain":"canary"}}'
         if number % 50 == 27:
@@ -128,7 +129,11 @@ class Agon:
         for number in itertools.count():
             if self.stopping.wait(0.1):
                 return
-            turn(number)
+            try:
+                turn(number)
+            except OSError:
+                if not self.stopping.is_set():
+                    raise
 
     def do_right(self, number):
         for path in ("/leaderboard?environment=tic-tac-toe", "/stats", "/readyz", "/status"):
@@ -144,7 +149,7 @@ class Agon:
         players = [{"agent": f"{MADE_UP}-{n}", "placement": n} for n in (1, 2)]
         game = {"environment": f"{MADE_UP}-{number}", "players": players}
         ask(f"{self.base}/matches", game, self.token)
-        ask(f"{self.base}/api/v1/recentchanges", {"title": MADE_UP}, self.token)
+        ask(f"{self.base}/api/v1/recentchanges", {"title": f"{MADE_UP} {number}"}, self.token)
         ask(f"{self.base}/{MADE_UP}/{number}")
         ask(f"{self.base}/stats")
         # A position that is not reached: 504, after two seconds.

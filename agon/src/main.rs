@@ -15,6 +15,7 @@ mod ops;
 mod output;
 mod place;
 mod process;
+mod production;
 mod readiness;
 mod remote;
 mod roles;

@@ -4,18 +4,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use agon_kafka::{HAS_TLS, KafkaSettings, Login, Mechanism, TlsSettings};
+use agon_kafka::{HAS_TLS, KafkaAddress, KafkaSettings, Login, Mechanism, TlsSettings};
 use agon_scylla::CqlAddress;
 use clap::Args;
 
 use crate::exit::Exit;
+use crate::production::{Link, Password};
 
 /// Options that are variables and keys of the file alone.
 pub const SECRETS: [&str; 2] = ["log_password", "store_password"];
 
-/// A text that is never shown.
+/// A password of fewer characters is guessed by trying.
+const PASSWORD_CHARS_MIN: usize = 12;
+
+/// A text that is never shown, and the file that it comes from.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +32,7 @@ impl fmt::Debug for Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Secret {
-        Secret(text)
+        Secret { text, file: None }
     }
 }
 
@@ -85,6 +92,18 @@ impl LogAccess {
         Ok(KafkaSettings { login, tls: self.tls()?, ..settings })
     }
 
+    /// The way to the brokers, for who judges its safety.
+    pub fn link(&self, address: &KafkaAddress) -> Link {
+        let secret = self.log_password.as_ref().or(self.log_password_file.as_ref());
+        let is_sent = self.log_sasl == Mechanism::Plain;
+        Link {
+            address: address.to_string(),
+            has_tls: self.log_tls,
+            password: password("--log-user", self.log_user.as_deref(), secret, is_sent),
+            secret_files: self.log_key.iter().cloned().collect(),
+        }
+    }
+
     fn tls(&self) -> Result<Option<TlsSettings>, Exit> {
         let LogAccess { log_tls, log_ca, log_certificate, log_key, .. } = self;
         let has_files = [log_ca, log_certificate, log_key].iter().any(|file| file.is_some());
@@ -128,6 +147,28 @@ impl StoreAccess {
             None => address,
         })
     }
+
+    /// The way to the store, for who judges its safety.
+    pub fn link(&self, address: &CqlAddress) -> Link {
+        let secret = self.store_password.as_ref().or(self.store_password_file.as_ref());
+        Link {
+            address: address.to_string(),
+            password: password("--store-user", self.store_user.as_deref(), secret, true),
+            ..Link::default()
+        }
+    }
+}
+
+/// What may be known of a password.
+fn password(
+    of: &'static str,
+    user: Option<&str>,
+    secret: Option<&Secret>,
+    is_sent: bool,
+) -> Option<Password> {
+    let Secret { text, file } = secret?;
+    let is_weak = text.chars().count() < PASSWORD_CHARS_MIN || user == Some(text);
+    Some(Password { of, is_sent, is_weak, file: file.clone() })
 }
 
 /// User and password, both or neither.
@@ -148,8 +189,8 @@ fn login(
             "--{of}-user {user} has no password; set {variable}, or {variable}_FILE to a file \
              that holds it"
         )),
-        (Some(user), (Some(Secret(text)), None) | (None, Some(Secret(text)))) => {
-            Ok(Some((user.to_owned(), text.clone())))
+        (Some(user), (Some(secret), None) | (None, Some(secret))) => {
+            Ok(Some((user.to_owned(), secret.text.clone())))
         }
     }
 }
@@ -157,7 +198,8 @@ fn login(
 /// The secret that a file holds, without the end of its line.
 fn secret_file(path: &str) -> Result<Secret, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    Ok(Secret(text.trim_end_matches(['\n', '\r']).to_owned()))
+    let text = text.trim_end_matches(['\n', '\r']).to_owned();
+    Ok(Secret { text, file: Some(path.into()) })
 }
 
 #[cfg(test)]
@@ -166,7 +208,7 @@ mod tests {
 
     #[test]
     fn user_and_password_come_together() {
-        let secret = Some(Secret("hidden".into()));
+        let secret = Some(Secret::from("hidden".to_owned()));
         let both = login("store", Some("ann"), (&secret, &None)).unwrap();
         assert_eq!(both, Some(("ann".into(), "hidden".into())));
         assert_eq!(login("store", Some("ann"), (&None, &secret)).unwrap(), both);
@@ -187,7 +229,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), " two words \r\n").unwrap();
         let path = file.path().to_str().unwrap();
-        assert_eq!(secret_file(path), Ok(Secret(" two words ".into())));
+        let read = secret_file(path).unwrap();
+        assert_eq!((read.text.as_str(), read.file.as_deref()), (" two words ", Some(file.path())));
         assert!(secret_file("/nowhere").unwrap_err().contains("No such file"));
     }
 }

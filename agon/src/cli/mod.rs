@@ -3,6 +3,8 @@
 
 mod access;
 mod bench;
+mod guard;
+mod healthcheck;
 mod place;
 mod role;
 mod stream;
@@ -13,6 +15,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use access::SECRETS;
 pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
+pub use guard::Guard;
+pub use healthcheck::Healthcheck;
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
 pub use stream::Streams;
@@ -96,6 +100,8 @@ pub enum Command {
     User(User),
     /// Check what this machine and this directory offer, with a remedy for each failure.
     Doctor(Doctor),
+    /// Ask the role on this machine whether it is alive, or ready: exit code 0 or 1.
+    Healthcheck(Healthcheck),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(Config),
@@ -151,6 +157,8 @@ pub struct Serve {
     pub demo: bool,
     #[command(flatten)]
     pub streams: Streams,
+    #[command(flatten)]
+    pub guard: Guard,
     #[command(flatten)]
     pub limits: Limits,
 }

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::access::{LogAccess, StoreAccess};
 use crate::exit::Exit;
+use crate::production::Link;
 
 /// The data directory.
 #[derive(Clone, Debug, Args)]
@@ -113,6 +114,11 @@ impl Servers {
     /// As [`Servers::settings`].
     pub fn store(&self) -> Result<CqlAddress, Exit> {
         self.store_access.apply(&self.store)
+    }
+
+    /// The ways to log and store, for who judges their safety.
+    pub fn links(&self) -> (Link, Link) {
+        (self.log_access.link(&self.log), self.store_access.link(&self.store))
     }
 }
 

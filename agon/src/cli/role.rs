@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::FoldLimits;
+use super::Guard;
 use super::Streams;
 use super::place::{Servers, duration};
 
@@ -55,6 +56,8 @@ pub struct Producer {
     #[command(flatten)]
     pub streams: Streams,
     #[command(flatten)]
+    pub guard: Guard,
+    #[command(flatten)]
     pub shutdown: Shutdown,
 }
 
@@ -80,6 +83,8 @@ pub struct Consumer {
     #[command(flatten)]
     pub fold: FoldLimits,
     #[command(flatten)]
+    pub guard: Guard,
+    #[command(flatten)]
     pub shutdown: Shutdown,
 }
 
@@ -93,6 +98,8 @@ pub struct Api {
     /// Take writes as well, so that one address serves all.
     #[arg(long, env = "AGON_INTAKE")]
     pub intake: bool,
+    #[command(flatten)]
+    pub guard: Guard,
     #[command(flatten)]
     pub shutdown: Shutdown,
 }

@@ -66,10 +66,14 @@ impl Streams {
         let config = SourceConfig::new(&self.source_url, &self.source_user_agent);
         let mut config = config.map_err(Exit::usage)?;
         config.line_bytes_max = usize::try_from(self.source_line_bytes_max).map_err(Exit::usage)?;
-        if self.source_user_agent == USER_AGENT && self.source_url == WIKIMEDIA_URL {
-            tracing::warn!("Wikimedia asks readers how to reach them; set --source-user-agent");
-        }
         Ok(Some(config))
+    }
+
+    /// Whether Wikimedia is read without the contact that it asks of every reader.
+    pub fn is_anonymous(&self) -> bool {
+        self.source.is_some()
+            && self.source_user_agent == USER_AGENT
+            && self.source_url == WIKIMEDIA_URL
     }
 }
 

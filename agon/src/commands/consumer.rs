@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::metrics::OpsMetrics;
 use crate::ops::Ops;
 use crate::process::Addresses;
+use crate::production::Start;
 use crate::roles::{Ears, Roles};
 use crate::servers::{self, Connected};
 use crate::signals;
@@ -26,6 +27,7 @@ use crate::signals;
 /// When the address is in use, a server is away for longer than `--wait`, or log and store do not
 /// belong together.
 pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
+    Start::of_role(&options.listen, &options.servers).check(&options.guard)?;
     let stop = signals::stop()?;
     let addresses = Addresses::bind(&options.listen).await?;
     let registry = Registry::new();

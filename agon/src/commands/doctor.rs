@@ -1,7 +1,7 @@
 //! `agon doctor`: what this machine, this directory and these addresses offer, with a remedy for
 //! each failure.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -122,6 +122,10 @@ fn space(data: &Path) -> Finding {
     let output = std::process::Command::new("df").arg("-Pk").arg(dir).output();
     let text = match output {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        // Where there is nothing but this program, as in its image.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(format!("not known: there is no df here to ask about {shown}"));
+        }
         Err(error) => return Err(format!("ask df about {shown}: {error}")),
     };
     let free_kib =

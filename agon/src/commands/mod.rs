@@ -9,6 +9,7 @@ pub mod consumer;
 pub mod credentials;
 pub mod doctor;
 pub mod events;
+pub mod healthcheck;
 pub mod import;
 pub mod init;
 pub mod rebuild;
@@ -40,6 +41,7 @@ pub async fn run(command: Command) -> Result<(), Exit> {
         Command::Events(command) => events::run(command).await,
         Command::User(command) => user::run(command).await,
         Command::Doctor(options) => doctor::run(options).await,
+        Command::Healthcheck(options) => healthcheck::run(options).await,
         Command::Config(Config::Routes) => config_routes::run().await,
         Command::Bench(command) => bench::run(command).await,
         // These two need no runtime and were run before.

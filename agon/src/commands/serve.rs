@@ -24,6 +24,7 @@ use crate::metrics::{Disk, OpsMetrics};
 use crate::node::{self, BadStore, Node};
 use crate::ops::Ops;
 use crate::process::Addresses;
+use crate::production::Start;
 use crate::roles::{Ears, Ports, Roles};
 use crate::signals;
 
@@ -36,6 +37,7 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
 /// When the address or the directory cannot be used, or a role fails.
 pub async fn run(options: cli::Serve) -> Result<(), Exit> {
     let source = options.streams.config()?;
+    Start::of_serve(&options).await?.check(&options.guard)?;
     let stop = signals::stop()?;
     let addresses = Addresses::bind(&options.listen).await?;
     let dir = node::lock(&options.data.data)?;

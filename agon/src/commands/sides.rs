@@ -12,6 +12,7 @@ use crate::exit::Exit;
 use crate::metrics::OpsMetrics;
 use crate::ops::Ops;
 use crate::process::Addresses;
+use crate::production::Start;
 use crate::roles::{Ears, Roles};
 use crate::servers::Connected;
 use crate::signals;
@@ -19,9 +20,11 @@ use crate::signals;
 /// Takes writes until a signal comes.
 ///
 /// # Errors
-/// When the address is in use, or a server is away for longer than `--wait`.
+/// When something is unsafe in production, the address is in use, or a server is away for longer
+/// than `--wait`.
 pub async fn run_producer(options: cli::Producer) -> Result<(), Exit> {
-    let cli::Producer { servers, listen, streams, shutdown } = options;
+    let cli::Producer { servers, listen, streams, guard, shutdown } = options;
+    Start::of_role(&listen, &servers).with_source(&streams).check(&guard)?;
     let sides = Sides { intake: true, api: false, source: streams.config()? };
     answer("producer", servers, listen, shutdown, sides).await
 }
@@ -31,7 +34,8 @@ pub async fn run_producer(options: cli::Producer) -> Result<(), Exit> {
 /// # Errors
 /// As [`run_producer`].
 pub async fn run_api(options: cli::Api) -> Result<(), Exit> {
-    let cli::Api { servers, listen, intake, shutdown } = options;
+    let cli::Api { servers, listen, intake, guard, shutdown } = options;
+    Start::of_role(&listen, &servers).check(&guard)?;
     let sides = Sides { intake, api: true, source: None };
     answer("api", servers, listen, shutdown, sides).await
 }

@@ -14,7 +14,7 @@ use agon_embedded::files::{DataDir, DiskFiles};
 use agon_embedded::log::{EmbeddedLog, OpenOptions};
 use agon_embedded::store::{EmbeddedStore, StoreConfig};
 use agon_ports::{EventLog, StoreInspector};
-use agon_projections::row::{HistoryRow, Progress, UserHash, Value};
+use agon_projections::row::{HistoryRow, Part, Progress, TallyKey, UserHash, Value};
 use agon_projections::row_bytes::{Prefix, key_bytes, prefix_bytes, row_of_bytes, value_bytes};
 use agon_projections::{CellKey, RowKey, Table};
 use agon_schema::{
@@ -194,6 +194,7 @@ fn changed(value: &Value) -> Value {
         Value::History(HistoryRow::Run { score_after, .. }) => *score_after = score_after.next_up(),
         Value::DeadLetter(letter) => letter.event_type.push('s'),
         Value::Progress(progress) => progress.counts.duplicates += 1,
+        Value::Tally(tally) => tally.ver += 1,
     }
     value
 }
@@ -289,6 +290,7 @@ async fn a_row_too_many_is_named() {
         RowKey::DeadLetter(source, 1_000),
         RowKey::Progress(source),
         RowKey::Progress(TopicPartition { partition: 99, ..source }),
+        RowKey::Tally(CellKey::Stream(0), TallyKey { part: Part::Day, place: 96 }),
     ];
     let mut expected = Vec::new();
     for key in keys {

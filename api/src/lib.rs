@@ -25,7 +25,9 @@ pub use body::records::{
     RECORDS_MAX, VALUE_BYTES_MAX, dead_letter_body, dead_letter_cursor, dead_letters_body,
     events_body, parse_record_id, record_id,
 };
-pub use body::stats::{StatsSum, stats_body};
+pub use body::stats::{
+    StatsNewest, StatsQuery, StatsSum, TOP_LIMIT_DEFAULT, TOP_LIMIT_MAX, stats_body,
+};
 pub use config::{ApiConfig, LogIdentity};
 pub use cursor::BadCursor;
 pub use held::view::StreamCounts;

@@ -81,7 +81,8 @@ impl Live {
 
     /// Whether this row may be in the store and is nowhere in memory.
     pub(crate) fn lacks(&self, key: &RowKey) -> bool {
-        self.seen.may_contain(key) && !self.dirty.holds(key) && !self.in_flight.holds(key)
+        let is_asked = self.cell.asks_for(key) && self.seen.may_contain(key);
+        is_asked && !self.dirty.holds(key) && !self.in_flight.holds(key)
     }
 
     /// Whether the cell holds what became of this record already. A store that keeps cell and

@@ -123,7 +123,7 @@ fn page_rows(shared: &Shared) -> usize {
 async fn load_own(shared: &Shared, key: &CellKey) -> Result<Option<Vec<Row>>, Stopped> {
     for _ in 0..LOADS_MAX {
         let mut own = Vec::new();
-        for table in [Table::Heads, Table::Entrants, Table::Servers] {
+        for table in [Table::Heads, Table::Entrants, Table::Servers, Table::Tallies] {
             let all = pages(shared, table, key, |page| {
                 own.extend(page);
                 true
@@ -156,6 +156,7 @@ fn stand_together(own: &[Row], head_after: Option<&Row>) -> bool {
     let ver = |row: &Row| match &row.value {
         Value::Rating(rating) => Some(rating.ver),
         Value::Score(score) => Some(score.ver),
+        Value::Tally(tally) => Some(tally.ver),
         _ => None,
     };
     head == head_after && own.iter().all(|row| ver(row) <= applied)

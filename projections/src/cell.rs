@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The number of the fold's code: it changes when the same events would give other values. A store
 /// written under another number is folded anew.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// The generation that is live. It stands in every stored key, so that a cell can be folded anew
 /// beside it and one pointer switched.

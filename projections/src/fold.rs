@@ -97,7 +97,7 @@ impl Cell {
         }
     }
 
-    /// The cell that its own rows (head, entrants, servers) describe, in any order. Rows that do
+    /// The cell that its own rows (head, entrants, servers, tallies) describe, in any order. Rows that do
     /// not belong to it are passed over.
     pub fn from_rows(key: CellKey, rows: impl IntoIterator<Item = Row>) -> Cell {
         let mut cell = Cell::new(key);
@@ -145,6 +145,15 @@ impl Cell {
             Cell::Environment(cell) => cell.slots(),
             Cell::Benchmark(cell) => cell.slots(),
             Cell::Stream(cell) => cell.slots(),
+        }
+    }
+
+    /// Whether an event may ask for the row of this key. A stream that counts users by a sketch asks
+    /// for none of them any more.
+    pub fn asks_for(&self, key: &RowKey) -> bool {
+        match (self, key) {
+            (Cell::Stream(cell), RowKey::User(..)) => cell.is_exact(),
+            _ => true,
         }
     }
 

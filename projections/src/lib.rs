@@ -3,8 +3,10 @@
 //!
 //! Reading order: [`cell`] names what is folded in order, [`row`] what a fold leaves behind,
 //! [`fold`] is the one step that everything goes through, with [`environment`], [`benchmark`] and
-//! [`stream`] behind it; [`flush`] is what is stored at once, [`checkpoint`] the algebra of how far
-//! it reaches, [`invariants`] the laws, and [`board`] the leaderboards in memory.
+//! [`stream`] behind it; a stream's numbers of bounded size are [`sketch`] (distinct users),
+//! [`frequent`] (top lists) and [`window`] (the last minute, hour, day), kept in rows by [`tally`].
+//! [`flush`] is what is stored at once, [`checkpoint`] the algebra of how far it reaches,
+//! [`invariants`] the laws, and [`board`] the leaderboards in memory.
 
 pub mod benchmark;
 pub mod board;
@@ -14,12 +16,16 @@ pub mod elo;
 pub mod environment;
 pub mod flush;
 pub mod fold;
+pub mod frequent;
 pub mod invariants;
 pub mod rejection;
 pub mod row;
 pub mod row_bytes;
+pub mod sketch;
 mod slots;
 pub mod stream;
+pub mod tally;
+pub mod window;
 
 pub use cell::{CellKey, FOLD_VERSION, GENERATION};
 pub use checkpoint::{Applied, SpanError, span_fits};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell::CellKey;
 use crate::rejection::Rejection;
+pub use crate::tally::{Kept, Part, Tally, TallyKey};
 
 /// What a table holds. The codes stand in stored keys and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,11 +38,13 @@ pub enum Table {
     DeadLetters = 11,
     /// How far each partition is folded.
     Progress = 12,
+    /// What a partition of the stream keeps to answer for users, names and windows.
+    Tallies = 13,
 }
 
 impl Table {
     /// All of them, in the order of their codes.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::Heads,
         Table::Entrants,
         Table::Servers,
@@ -54,6 +57,7 @@ impl Table {
         Table::AgentCells,
         Table::DeadLetters,
         Table::Progress,
+        Table::Tallies,
     ];
 
     /// The name in reports.
@@ -71,6 +75,7 @@ impl Table {
             Table::AgentCells => "agent_cells",
             Table::DeadLetters => "dead_letters",
             Table::Progress => "progress",
+            Table::Tallies => "tallies",
         }
     }
 }
@@ -102,6 +107,8 @@ pub enum RowKey {
     DeadLetter(TopicPartition, u64),
     /// See [`Table::Progress`].
     Progress(TopicPartition),
+    /// See [`Table::Tallies`].
+    Tally(CellKey, TallyKey),
 }
 
 impl RowKey {
@@ -120,6 +127,7 @@ impl RowKey {
             RowKey::AgentCell(..) => Table::AgentCells,
             RowKey::DeadLetter(..) => Table::DeadLetters,
             RowKey::Progress(_) => Table::Progress,
+            RowKey::Tally(..) => Table::Tallies,
         }
     }
 }
@@ -142,6 +150,7 @@ impl fmt::Display for RowKey {
             RowKey::AgentCell(agent, cell) => write!(f, "{table}: agent {agent:?}, {cell}"),
             RowKey::DeadLetter(source, offset) => write!(f, "{table}: {source}, offset {offset}"),
             RowKey::Progress(source) => write!(f, "{table}: {source}"),
+            RowKey::Tally(cell, key) => write!(f, "{table}: {cell}, {key}"),
         }
     }
 }
@@ -180,6 +189,8 @@ pub enum Value {
     DeadLetter(DeadLetter),
     /// Of [`Table::Progress`].
     Progress(Progress),
+    /// Of [`Table::Tallies`].
+    Tally(Tally),
 }
 
 /// What is true of a cell as a whole.
@@ -213,10 +224,13 @@ pub struct StreamTotals {
     pub messages: u64,
     /// Those by bots; an event that does not say is by none.
     pub bots: u64,
-    /// Distinct names; a user's events all stand in one partition, so partitions add up.
+    /// Distinct names; a user's events all stand in one partition, so partitions add up. Exact
+    /// below [`EXACT_USERS_MAX`](crate::stream::EXACT_USERS_MAX), else counted by a sketch.
     pub distinct_users: u64,
     /// Records that became dead letters.
     pub rejected: u64,
+    /// What the sketch counted beyond the exact ones, in millionths of a user.
+    pub users_beyond_micros: u64,
 }
 
 /// An agent's standing in an environment.

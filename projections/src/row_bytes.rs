@@ -10,7 +10,7 @@ use agon_schema::{
 };
 
 use crate::cell::{CellKey, FOLD_VERSION, GENERATION};
-use crate::row::{HistoryRow, Row, RowKey, Table, UserHash, Value};
+use crate::row::{HistoryRow, Row, RowKey, Table, TallyKey, UserHash, Value};
 
 /// Keys that start alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +137,10 @@ pub fn key_bytes(key: &RowKey) -> Vec<u8> {
             bytes.extend_from_slice(&offset.to_be_bytes());
         }
         RowKey::Progress(source) => push_source(&mut bytes, *source),
+        RowKey::Tally(cell, key) => {
+            push_cell(&mut bytes, cell);
+            bytes.extend_from_slice(&key.bytes());
+        }
     }
     bytes
 }
@@ -234,6 +238,7 @@ pub fn key_of_bytes(bytes: &[u8]) -> Option<RowKey> {
         Table::AgentCells => RowKey::AgentCell(parts.agent()?, parts.cell()?),
         Table::DeadLetters => RowKey::DeadLetter(parts.source()?, parts.u64()?),
         Table::Progress => RowKey::Progress(parts.source()?),
+        Table::Tallies => RowKey::Tally(parts.cell()?, TallyKey::of_bytes(parts.array()?)?),
     };
     parts.0.is_empty().then_some(key)
 }
@@ -262,6 +267,8 @@ pub fn folded_bytes(value: &Value) -> Vec<u8> {
         }
         // A record's hash covers its ce_time, which the intake may have filled in.
         Value::Progress(progress) => progress.record_hash = RecordHash([0; 16]),
+        // The times of a stream are its own: nobody fills them in.
+        Value::Tally(_) => {}
         Value::Server(_) | Value::Since(_) | Value::FirstSeen(_) | Value::DeadLetter(_) => {}
     }
     value_bytes(&value)

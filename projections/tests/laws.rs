@@ -111,6 +111,7 @@ fn check_invariants(fold: &Fold) {
                 assert_eq!(Some(head.applied), fold.cell.applied());
             }
             Value::Server(messages) => assert!(messages > 0),
+            Value::Tally(tally) => assert!(Some(tally.ver) <= fold.cell.applied()),
             other => panic!("{other:?} is no row of a cell itself"),
         }
     }
@@ -140,6 +141,10 @@ fn check_stamps(fold: &Fold, offset: u64, event: &Event, touched: &[u32]) {
         let (ver, last) = match fold.cell.row(*slot).value {
             Value::Rating(rating) => (rating.ver, rating.last),
             Value::Score(score) => (score.ver, score.last),
+            Value::Tally(tally) => {
+                assert_eq!(tally.ver, offset);
+                continue;
+            }
             _ => continue,
         };
         assert_eq!((ver, Some(last)), (offset, event.occurred()));

@@ -3,7 +3,9 @@
 
 mod support;
 
-use agon_projections::row::{Counts, DeadLetter, FirstSeen, Progress, Table, UserHash, Value};
+use agon_projections::row::{
+    Counts, DeadLetter, FirstSeen, Part, Progress, Table, TallyKey, UserHash, Value,
+};
 use agon_projections::row_bytes::{
     Prefix, key_bytes, key_of_bytes, prefix_bytes, row_of_bytes, value_bytes,
 };
@@ -71,6 +73,8 @@ fn key() -> impl Strategy<Value = RowKey> {
         (agent(), cell()).prop_map(|(a, c)| RowKey::AgentCell(a, c)),
         (source(), number()).prop_map(|(s, n)| RowKey::DeadLetter(s, n)),
         source().prop_map(RowKey::Progress),
+        (cell(), prop::sample::select(&Part::ALL[..]), any::<u16>())
+            .prop_map(|(c, part, place)| RowKey::Tally(c, TallyKey { part, place })),
     ]
 }
 
@@ -147,10 +151,10 @@ fn bytes_that_are_no_key_of_now_are_none() {
     assert!(key_of_bytes(&good).is_some());
     for (name, at, byte) in [
         ("no such table", 0, 0),
-        ("no such table", 0, 13),
+        ("no such table", 0, 14),
         ("another table", 0, Table::Matches as u8),
         ("another generation", 4, 2),
-        ("another fold version", 8, 2),
+        ("another fold version", 8, 1),
         ("no such kind of cell", 9, 4),
         ("no environment's id", 10, b'-'),
         ("no end of the id", 11, b'x'),
@@ -192,10 +196,10 @@ proptest! {
     fn any_bytes_are_read_without_panic(
         key in prop::collection::vec(any::<u8>(), 0..40),
         value in prop::collection::vec(any::<u8>(), 0..80),
-        table in 1..13u8,
+        table in 1..14u8,
     ) {
         let _ = row_of_bytes(&key, &value);
-        let live = [&[table, 0, 0, 0, 1, 0, 0, 0, 1][..], &key].concat();
+        let live = [&[table, 0, 0, 0, 1, 0, 0, 0, 2][..], &key].concat();
         if let Some(row) = row_of_bytes(&live, &value) {
             prop_assert_eq!(key_bytes(&row.key), live);
         }
@@ -209,6 +213,7 @@ fn prefixes(key: &RowKey) -> Vec<Prefix> {
         RowKey::Head(cell)
         | RowKey::Entrant(cell, _)
         | RowKey::Server(cell, _)
+        | RowKey::Tally(cell, _)
         | RowKey::User(cell, _)
         | RowKey::FirstSeen(cell, _)
         | RowKey::Match(cell, _)

@@ -284,9 +284,26 @@ pub enum StatsFormat {
 pub struct Stats {
     #[command(flatten)]
     pub source: Source,
+    /// How far back from the newest event; without it, all of it.
+    #[arg(long, value_enum)]
+    pub window: Option<StatsWindow>,
+    /// Names in the lists of the busiest servers and users, from 1 to 100.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub limit: u16,
     /// How it is printed; json is the body of GET /stats.
     #[arg(long, value_enum, default_value = "table")]
     pub format: StatsFormat,
+}
+
+/// How far back statistics reach.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StatsWindow {
+    #[value(name = "1m")]
+    Minute,
+    #[value(name = "1h")]
+    Hour,
+    #[value(name = "24h")]
+    Day,
 }
 
 #[derive(Debug, Subcommand)]

@@ -103,6 +103,7 @@ fn cell_of(key: &RowKey) -> Option<&CellKey> {
         RowKey::Head(cell)
         | RowKey::Entrant(cell, _)
         | RowKey::Server(cell, _)
+        | RowKey::Tally(cell, _)
         | RowKey::Submission(cell, _) => Some(cell),
         _ => None,
     }

@@ -44,6 +44,7 @@ fn changed(value: &Value) -> Value {
         Value::History(HistoryRow::Run { score_after, .. }) => *score_after = score_after.next_up(),
         Value::DeadLetter(letter) => letter.event_type.push('s'),
         Value::Progress(progress) => progress.counts.duplicates += 1,
+        Value::Tally(tally) => tally.ver += 1,
     }
     value
 }

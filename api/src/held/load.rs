@@ -8,7 +8,8 @@
 //! The newest thing that was read is not always the second head. The store writes a cell at once,
 //! but each page is a read of its own: on a store of several copies a page may come from one that
 //! took a flush which is not yet acknowledged, and the head after it from others. So
-//! - an entrant's row says itself how new it is (`ver`), and the news must reach it;
+//! - a row of an entrant or of a stream's tallies says itself how new it is (`ver`), and the news
+//!   must reach it;
 //! - a server's row does not; but a server's messages are among all messages, so when the servers
 //!   hold more than the second head counts, the load begins again. A row that is newer by less
 //!   than the messages without a server passes; the next news of its server make it right.
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use agon_ports::{Order, PortError, ProjectionStore, Scan};
 use agon_projections::row::{Head, HeadDetail, Row, RowKey, Value};
 use agon_projections::row_bytes::Prefix;
-use agon_projections::{Applied, CellKey};
+use agon_projections::{Applied, CellKey, Table};
 
 use super::slot::{LoadError, SETTLE, Slot};
 use super::view::View;
@@ -42,7 +43,9 @@ pub(crate) async fn load(
             return Err(LoadError::Unknown);
         }
         let mut rows: Vec<Row> = head.into_iter().collect();
-        read_rows(store, key, &mut rows, entrants_max).await?;
+        for table in View::tables(key) {
+            read_rows(store, *table, key, &mut rows, entrants_max).await?;
+        }
         let second = self::head(store, key).await?;
         if are_servers_ahead(&rows, second.as_ref()) {
             tokio::time::sleep(SETTLE).await;
@@ -75,11 +78,12 @@ fn applied(head: Option<&Row>) -> Applied {
     }
 }
 
-/// The newest event that an entrant's row shows.
+/// The newest event that a row shows.
 fn newest(rows: &[Row]) -> Applied {
     let ver = |row: &Row| match &row.value {
         Value::Rating(rating) => Some(rating.ver),
         Value::Score(score) => Some(score.ver),
+        Value::Tally(tally) => Some(tally.ver),
         _ => None,
     };
     rows.iter().filter_map(ver).max()
@@ -100,11 +104,12 @@ fn are_servers_ahead(rows: &[Row], head: Option<&Row>) -> bool {
 
 async fn read_rows(
     store: &dyn ProjectionStore,
+    table: Table,
     key: &CellKey,
     rows: &mut Vec<Row>,
     entrants_max: usize,
 ) -> Result<(), LoadError> {
-    let prefix = Prefix::Cell(View::table(key), key.clone());
+    let prefix = Prefix::Cell(table, key.clone());
     let mut after = None;
     loop {
         let (order, limit) = (Order::Rising, PAGE_ROWS);

@@ -17,7 +17,8 @@ use crate::events::Chance;
 
 /// Whether a row is stored beside its cell, before it.
 pub fn is_beside(row: &Row) -> bool {
-    let with_cell = [Table::Heads, Table::Entrants, Table::Servers, Table::Submissions];
+    let with_cell =
+        [Table::Heads, Table::Entrants, Table::Servers, Table::Submissions, Table::Tallies];
     !with_cell.contains(&row.key.table())
 }
 
@@ -106,6 +107,7 @@ fn stamp(row: &Row) -> i128 {
         (_, Value::Score(score)) => score.ver.into(),
         (_, Value::Submission(submission)) => submission.ver.into(),
         (_, Value::Server(messages)) => (*messages).into(),
+        (_, Value::Tally(tally)) => tally.ver.into(),
         (_, Value::Progress(progress)) => progress.applied.into(),
         (_, Value::FirstSeen(first)) => earliest(first.offset),
         (RowKey::Refusal(..), Value::Since(offset)) => (*offset).into(),

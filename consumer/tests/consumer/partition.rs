@@ -58,7 +58,7 @@ impl Play {
         Some(Row { key: key.clone(), value })
     }
 
-    fn rows_of(&self, key: &CellKey, tables: [Table; 3]) -> Vec<Row> {
+    fn rows_of<const N: usize>(&self, key: &CellKey, tables: [Table; N]) -> Vec<Row> {
         let prefixes = tables.map(|table| prefix_bytes(&Prefix::Cell(table, key.clone())));
         let is_of = |key: &RowKey| prefixes.iter().any(|p| key_bytes(key).starts_with(p));
         self.stored.keys().filter(|key| is_of(key)).filter_map(|key| self.row(key)).collect()
@@ -67,7 +67,8 @@ impl Play {
     fn fold(&mut self, batch: &[LogRecord]) {
         let batch: Vec<_> = batch.iter().map(|r| decode(r.clone(), PARTITIONS)).collect();
         for key in self.fold.missing_cells(&batch) {
-            let own = self.rows_of(&key, [Table::Heads, Table::Entrants, Table::Servers]);
+            let own = [Table::Heads, Table::Entrants, Table::Servers, Table::Tallies];
+            let own = self.rows_of(&key, own);
             let mut seen = Seen::new(self.filter_items_max);
             let asked = [Table::FirstSeen, Table::Users, Table::Submissions];
             self.rows_of(&key, asked).iter().for_each(|row| seen.insert(&row.key));

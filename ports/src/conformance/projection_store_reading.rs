@@ -66,6 +66,7 @@ fn prefixes() -> Vec<Prefix> {
         Table::Heads,
         Table::Entrants,
         Table::Servers,
+        Table::Tallies,
         Table::Users,
         Table::FirstSeen,
         Table::Matches,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agon_projections::row::{
-    Counts, DeadLetter, FirstSeen, Head, HeadDetail, HistoryRow, MatchRow, Progress, Rating,
-    StreamTotals, SubmissionRow, UserHash, Value,
+    Counts, DeadLetter, FirstSeen, Head, HeadDetail, HistoryRow, Kept, MatchRow, Part, Progress,
+    Rating, StreamTotals, SubmissionRow, Tally, TallyKey, UserHash, Value,
 };
 use agon_projections::row_bytes::{Prefix, key_bytes, value_bytes};
+use agon_projections::sketch::Users;
+use agon_projections::window::Bucket;
 use agon_projections::{Applied, CellFlush, CellKey, Flush, Reason, Rejection, Row, RowKey, Table};
 use agon_schema::event::{EnvironmentDefined, Metrics};
 use agon_schema::rating::RatingSystem;
@@ -60,6 +62,7 @@ pub(super) fn keys(cell: &CellKey, id: &str, source: TopicPartition, n: u64) -> 
         RowKey::History(cell.clone(), agent(id), n),
         RowKey::AgentCell(agent(id), cell.clone()),
         RowKey::DeadLetter(source, n),
+        RowKey::Tally(cell.clone(), TallyKey { part: Part::Users, place: n as u16 }),
     ]
 }
 
@@ -124,8 +127,19 @@ pub(super) fn row(key: RowKey, offset: u64) -> Row {
             key: "k".repeat(128),
         }),
         RowKey::Progress(_) => Value::Progress(progress(offset)),
+        RowKey::Tally(..) => Value::Tally(tally(offset)),
     };
     Row { key, value }
+}
+
+fn tally(ver: u64) -> Tally {
+    let bucket = Bucket {
+        number: -(ver as i64),
+        servers: vec![(String::new(), ver), ("é\u{0}".to_owned(), u64::MAX)],
+        users: Users::Many(vec![ver as u8; 2_048]),
+        ..Bucket::default()
+    };
+    Tally { ver, kept: Kept::Bucket(bucket) }
 }
 
 fn progress(applied: u64) -> Progress {
@@ -144,7 +158,8 @@ fn cell_of(key: &RowKey) -> Option<&CellKey> {
         | RowKey::Match(cell, _)
         | RowKey::Submission(cell, _)
         | RowKey::History(cell, ..)
-        | RowKey::AgentCell(_, cell) => Some(cell),
+        | RowKey::AgentCell(_, cell)
+        | RowKey::Tally(cell, _) => Some(cell),
         RowKey::Refusal(..) | RowKey::DeadLetter(..) | RowKey::Progress(_) => None,
     }
 }
@@ -164,6 +179,9 @@ pub(super) fn lies_under(key: &RowKey, prefix: &Prefix) -> bool {
         _ => false,
     }
 }
+
+/// Tables whose rows are a cell's own.
+const OWN: [Table; 4] = [Table::Heads, Table::Entrants, Table::Servers, Table::Tallies];
 
 /// A flush of the span `(from, to]` that writes these keys at `to`. Its cells were flushed last
 /// when the partition was; [`Model::span`] knows better.
@@ -188,7 +206,7 @@ pub(super) fn flush(
             own: vec![],
             side: vec![],
         });
-        let own = [Table::Heads, Table::Entrants, Table::Servers].contains(&row.key.table());
+        let own = OWN.contains(&row.key.table());
         if own { part.own.push(row) } else { part.side.push(row) }
     }
     let cells = cells.into_values().collect();

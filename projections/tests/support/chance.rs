@@ -153,5 +153,11 @@ pub fn stream_event(seed: u64) -> Event {
         Some(""),
         Some("\0"),
     ]);
-    change(&id, user, bot, server)
+    let mut event = change(&id, user, bot, server);
+    if let Event::RecentChange(event) = &mut event {
+        // Mostly within minutes, now and then days apart.
+        let range_s = chance.pick(&[100, 100, 5_000, 200_000]);
+        event.occurred_at = at(chance.below(range_s) as i64).at;
+    }
+    event
 }

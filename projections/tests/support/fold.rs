@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use agon_projections::fold::{read, rejected_rows};
 use agon_projections::row::{FirstSeen, SubmissionRow, UserHash, Value};
 use agon_projections::row_bytes::{key_bytes, key_of_bytes, row_of_bytes, value_bytes};
-use agon_projections::{Cell, CellKey, Effects, Known, Outcome, Rejection, Row, RowKey};
+use agon_projections::{Cell, CellKey, Effects, Known, Outcome, Rejection, Row, RowKey, Table};
 use agon_schema::{Event, Identity, NaturalId, Record, Topic, TopicPartition};
 
 /// What a cell's side rows say, looked up by key.
@@ -151,8 +151,8 @@ impl Fold {
         fold.next = self.next;
         for row in rows {
             fold.known.absorb(&row);
-            let is_own =
-                matches!(row.key, RowKey::Head(_) | RowKey::Entrant(..) | RowKey::Server(..));
+            let own = [Table::Heads, Table::Entrants, Table::Servers, Table::Tallies];
+            let is_own = own.contains(&row.key.table());
             let kept = if is_own { &mut fold.kept } else { &mut fold.side };
             kept.insert(row.key, row.value);
         }

@@ -198,6 +198,9 @@ impl<'a> Part<'a> {
             (RowKey::Server(_, name), value @ Value::Server(_)) => {
                 self.own(Table::Servers, name, value, self.flush.to)?;
             }
+            (RowKey::Tally(_, key), value @ Value::Tally(tally)) => {
+                self.own(Table::Tallies, key.bytes(), value, tally.ver)?;
+            }
             (RowKey::Submission(_, id), value @ Value::Submission(submission)) => {
                 self.own(Table::Submissions, id.as_str(), value, submission.ver)?;
             }
@@ -242,11 +245,17 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    fn own(&mut self, table: Table, id: &str, value: &Value, ver: u64) -> Result<(), PlanError> {
+    fn own(
+        &mut self,
+        table: Table,
+        id: impl AsRef<[u8]>,
+        value: &Value,
+        ver: u64,
+    ) -> Result<(), PlanError> {
         let what = What::Own {
             cell: Arc::clone(&self.cell),
             tbl: table as i8,
-            id: id.as_bytes().to_vec(),
+            id: id.as_ref().to_vec(),
             value: value_bytes(value),
             ver: ver as i64,
         };

@@ -29,7 +29,9 @@ pub(super) type Rank = (Vec<u8>, i64);
 /// Which table of the keyspace holds the rows.
 pub(super) fn definition(table: Table) -> &'static TableDef {
     match table {
-        Table::Heads | Table::Entrants | Table::Servers | Table::Submissions => &tables::CELLS,
+        Table::Heads | Table::Entrants | Table::Servers | Table::Submissions | Table::Tallies => {
+            &tables::CELLS
+        }
         Table::Users => &tables::USERS,
         Table::FirstSeen => &tables::FIRST_SEEN,
         Table::Refusals => &tables::REFUSALS,
@@ -63,6 +65,7 @@ impl Place {
             RowKey::Head(cell)
             | RowKey::Entrant(cell, _)
             | RowKey::Server(cell, _)
+            | RowKey::Tally(cell, _)
             | RowKey::Submission(cell, _) => Place::Cell(cell.clone()),
             RowKey::User(cell, user) => Place::HashBucket(cell.clone(), hash_bucket(&user.0)),
             RowKey::FirstSeen(cell, id) => Place::HashBucket(cell.clone(), hash_bucket(&id.0)),

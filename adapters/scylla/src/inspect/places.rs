@@ -64,7 +64,7 @@ async fn places(asker: &Asker, table: Table) -> Result<Vec<Place>, RequestError>
     let of_source = format!("DISTINCT topic, partition, {by}");
     let definition = super::place::definition(table);
     match table {
-        Table::Heads | Table::Entrants | Table::Servers | Table::Submissions => {
+        Table::Heads | Table::Entrants | Table::Servers | Table::Submissions | Table::Tallies => {
             let act = |(kind, id, g, f): (i8, String, i32, i32)| {
                 places.extend(cell(kind, id).filter(|_| is_live(g, f)).map(Place::Cell));
             };

@@ -51,7 +51,7 @@ struct Shape {
 
 fn shape(table: Table) -> Option<Shape> {
     let (select, by, tbl) = match table {
-        Table::Entrants | Table::Servers | Table::Submissions => {
+        Table::Entrants | Table::Servers | Table::Submissions | Table::Tallies => {
             ("id, value", " AND tbl = ? AND id", Some(table))
         }
         Table::Users => ("user, since", " AND user", None),
@@ -75,6 +75,7 @@ pub(super) fn mark_of(key: &RowKey) -> Option<CqlValue> {
     Some(match key {
         RowKey::Entrant(_, agent) => CqlValue::Blob(agent.as_str().as_bytes().to_vec()),
         RowKey::Server(_, name) => CqlValue::Blob(name.as_bytes().to_vec()),
+        RowKey::Tally(_, key) => CqlValue::Blob(key.bytes().to_vec()),
         RowKey::Submission(_, id) => CqlValue::Blob(id.as_str().as_bytes().to_vec()),
         RowKey::User(_, user) => CqlValue::Blob(user.0.to_vec()),
         RowKey::FirstSeen(_, identity) => CqlValue::Blob(identity.0.to_vec()),

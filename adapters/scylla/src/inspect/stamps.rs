@@ -11,7 +11,7 @@
 
 use std::collections::HashSet;
 
-use agon_projections::row::Value;
+use agon_projections::row::{TallyKey, Value};
 use agon_projections::row_bytes::{key_bytes, row_of_bytes};
 use agon_projections::{CellKey, RowKey, Table};
 use agon_schema::{AgentId, ContentHash, Identity, NaturalId};
@@ -142,6 +142,11 @@ fn own_name(cell: CellKey, tbl: i8, id: &[u8]) -> String {
         2 => AgentId::new(text).ok().map(|agent| RowKey::Entrant(cell.clone(), agent)),
         3 => Some(RowKey::Server(cell.clone(), text)),
         8 => NaturalId::new(text).ok().map(|id| RowKey::Submission(cell.clone(), id)),
+        13 => id
+            .try_into()
+            .ok()
+            .and_then(TallyKey::of_bytes)
+            .map(|key| RowKey::Tally(cell.clone(), key)),
         _ => None,
     };
     key.map_or_else(|| format!("{cell}, table {tbl}, {id:02x?}"), |key| key.to_string())

@@ -35,9 +35,10 @@ fn group(key: &RowKey) -> Group {
     let window = || offset_of(key).map_or(0, window_of);
     match key {
         RowKey::Head(cell) => Group::Head(cell.clone()),
-        RowKey::Entrant(cell, _) | RowKey::Server(cell, _) | RowKey::Submission(cell, _) => {
-            Group::Own(key.table(), cell.clone())
-        }
+        RowKey::Entrant(cell, _)
+        | RowKey::Server(cell, _)
+        | RowKey::Submission(cell, _)
+        | RowKey::Tally(cell, _) => Group::Own(key.table(), cell.clone()),
         RowKey::User(cell, _) => Group::Marked(Marked::Users(cell.clone()), bucket()),
         RowKey::FirstSeen(cell, _) => Group::Marked(Marked::FirstSeen(cell.clone()), bucket()),
         RowKey::Refusal(source, _) => Group::Marked(Marked::Refusals(*source), bucket()),

@@ -96,6 +96,7 @@ pub(super) fn id_of(key: &RowKey) -> Vec<u8> {
         RowKey::Entrant(_, agent) => agent.as_str().as_bytes().to_vec(),
         RowKey::Server(_, name) => name.as_bytes().to_vec(),
         RowKey::Submission(_, id) => id.as_str().as_bytes().to_vec(),
+        RowKey::Tally(_, key) => key.bytes().to_vec(),
         // Other rows stand elsewhere.
         _ => Vec::new(),
     }
@@ -104,7 +105,7 @@ pub(super) fn id_of(key: &RowKey) -> Vec<u8> {
 fn own_row(table: Table, cell: &CellKey, id: &[u8], value: &[u8]) -> Result<Row, RequestError> {
     let mut key = prefix_bytes(&Prefix::Cell(table, cell.clone()));
     key.extend_from_slice(id);
-    if table != Table::Servers {
+    if !matches!(table, Table::Servers | Table::Tallies) {
         key.push(0);
     }
     row_of_bytes(&key, value).ok_or_else(|| {

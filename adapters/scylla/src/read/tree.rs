@@ -57,6 +57,7 @@ fn child_of(prefix: &Prefix, key: &RowKey) -> Option<Prefix> {
             RowKey::Head(cell)
             | RowKey::Entrant(cell, _)
             | RowKey::Server(cell, _)
+            | RowKey::Tally(cell, _)
             | RowKey::User(cell, _)
             | RowKey::FirstSeen(cell, _)
             | RowKey::Match(cell, _)
@@ -133,7 +134,7 @@ impl Reader {
                 let head = if is_wanted { self.head(cell).await? } else { None };
                 return Ok(head.into_iter().collect());
             }
-            Table::Entrants | Table::Servers | Table::Submissions => {
+            Table::Entrants | Table::Servers | Table::Submissions | Table::Tallies => {
                 return self.own(table, cell, page).await;
             }
             Table::Matches => {

@@ -200,14 +200,13 @@ impl SharedTop {
         let least = ranking.least();
         self.error += least;
         for (name, messages, error) in ranking.iter() {
-            if !self.names.contains_key(name) {
-                self.names.insert(name.to_owned(), Shared::default());
-            }
-            if let Some(shared) = self.names.get_mut(name) {
-                shared.messages += messages;
-                shared.error += error;
-                shared.least += least;
-            }
+            let shared = match self.names.get_mut(name) {
+                Some(shared) => shared,
+                None => self.names.entry(name.to_owned()).or_default(),
+            };
+            shared.messages += messages;
+            shared.error += error;
+            shared.least += least;
         }
     }
 

@@ -56,7 +56,7 @@ pub fn hash_of(user: UserHash) -> Hash {
 fn place(hash: Hash, index_bits: u32) -> (usize, u8) {
     let word = u64::from_be_bytes(hash);
     // The bit set below the rest ends a run of zeros that would be longer.
-    let rest = word << index_bits | 1 << (index_bits - 1);
+    let rest = word << index_bits | 1_u64 << (index_bits - 1);
     ((word >> (64 - index_bits)) as usize, rest.leading_zeros() as u8 + 1)
 }
 
@@ -85,15 +85,15 @@ impl Registers {
         if rank <= before {
             return None;
         }
-        let gain = (1_000_000 << (INDEX_BITS + RANK_MAX)) / self.open;
+        let gain = (1_000_000_u128 << (INDEX_BITS + RANK_MAX)) / self.open;
         self.set(index, rank);
         Some(((index / CHUNK_REGISTERS) as u16, u64::try_from(gain).unwrap_or(u64::MAX)))
     }
 
     fn set(&mut self, index: usize, rank: u8) {
         let rank = u32::from(rank).min(RANK_MAX);
-        self.open -= 1 << (RANK_MAX - u32::from(self.ranks[index]));
-        self.open += 1 << (RANK_MAX - rank);
+        self.open -= 1_u128 << (RANK_MAX - u32::from(self.ranks[index]));
+        self.open += 1_u128 << (RANK_MAX - rank);
         self.ranks[index] = rank as u8;
     }
 

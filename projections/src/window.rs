@@ -334,7 +334,7 @@ impl Window {
     }
 }
 
-/// An error as a share of what was counted, in millionths, rounded up.
+/// An error as a share of what was counted, to a millionth.
 pub fn share(error: f64, of: u64) -> f64 {
-    if of == 0 { 0.0 } else { (error / of as f64 * 1e6).ceil() / 1e6 }
+    if of == 0 { 0.0 } else { (error / of as f64 * 1e6).round() / 1e6 }
 }

@@ -1,7 +1,8 @@
 //! What a flush becomes: the right writes in the right step, under the right stamps.
 
 use agon_projections::row::{
-    Counts, FirstSeen, HistoryRow, Progress, Rating, SubmissionRow, UserHash, Value,
+    Counts, FirstSeen, HistoryRow, Kept, Part, Progress, Rating, SubmissionRow, Tally, TallyKey,
+    UserHash, Value,
 };
 use agon_projections::{CellFlush, CellKey, Flush, Row, RowKey};
 use agon_schema::event::Metrics;
@@ -75,12 +76,16 @@ fn a_cell_is_one_batch_with_its_submissions_and_each_row_has_its_own_stamp() {
     let key = RowKey::Submission(cell(), NaturalId::new("s").unwrap());
     let submission = Row { key, value: Value::Submission(submission) };
     let server = Row { key: RowKey::Server(cell(), String::new()), value: Value::Server(4) };
-    let own = vec![entrant(1, 12), entrant(2, 15), server];
+    let key = TallyKey { part: Part::Hour, place: 60 };
+    let tally = Tally { ver: 14, kept: Kept::Registers(vec![1]) };
+    let tally = Row { key: RowKey::Tally(cell(), key), value: Value::Tally(tally) };
+    let own = vec![entrant(1, 12), entrant(2, 15), server, tally];
     let plan = planned(&flush(Some(9), 20, own, vec![submission]));
     let [batch] = &plan.cells[..] else { panic!("{} batches", plan.cells.len()) };
-    assert_eq!(kinds(batch), [Kind::Applied, Kind::Own, Kind::Own, Kind::Own, Kind::Own]);
+    assert_eq!(kinds(batch)[0], Kind::Applied);
+    assert_eq!(kinds(batch)[1..], [Kind::Own; 5]);
     let stamps: Vec<i64> = batch.iter().map(|write| write.stamp).collect();
-    assert_eq!(stamps, [41, 25, 31, 41, 23], "2 * offset + 1 of each row's last event");
+    assert_eq!(stamps, [41, 25, 31, 41, 29, 23], "2 * offset + 1 of each row's last event");
     assert_eq!(plan.side, Vec::<Vec<Write>>::new());
     assert_eq!((kinds(&plan.progress), plan.progress[0].stamp), (vec![Kind::Progress], 51));
 }

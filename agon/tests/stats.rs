@@ -41,7 +41,7 @@ fn lines(users: &[String], first: usize) -> String {
 }
 
 fn import(data: &Path, name: &str, lines: &str) {
-    let file = data.with_file_name(name);
+    let file = data.with_file_name(format!("{name}.jsonl"));
     std::fs::write(&file, lines).unwrap();
     expect(0, &["import", "recentchange", text(&file), "--data", text(data)]);
 }

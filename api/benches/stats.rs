@@ -1,6 +1,6 @@
 //! What a read of /stats costs with ten users and with a million: the body is made anew each time,
-//! out of the counts of 16 partitions, over as many messages of as many servers. Nothing in it grows
-//! with users beyond a bound; the ratio says so.
+//! out of the counts of 16 partitions, over as many messages of as many servers. Nothing in it
+//! grows with users beyond a bound; the ratio says so.
 //!
 //! `cargo bench -p agon-api --bench stats`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the figures are the output")]

@@ -97,8 +97,8 @@ impl Cell {
         }
     }
 
-    /// The cell that its own rows (head, entrants, servers, tallies) describe, in any order. Rows that do
-    /// not belong to it are passed over.
+    /// The cell that its own rows (head, entrants, servers, tallies) describe, in any order. Rows
+    /// that do not belong to it are passed over.
     pub fn from_rows(key: CellKey, rows: impl IntoIterator<Item = Row>) -> Cell {
         let mut cell = Cell::new(key);
         for row in rows {
@@ -148,8 +148,8 @@ impl Cell {
         }
     }
 
-    /// Whether an event may ask for the row of this key. A stream that counts users by a sketch asks
-    /// for none of them any more.
+    /// Whether an event may ask for the row of this key. A stream that counts users by a sketch
+    /// asks for none of them any more.
     pub fn asks_for(&self, key: &RowKey) -> bool {
         match (self, key) {
             (Cell::Stream(cell), RowKey::User(..)) => cell.is_exact(),

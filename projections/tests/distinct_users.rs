@@ -201,7 +201,10 @@ proptest! {
 
     /// The order in which users come is no matter to a bucket.
     #[test]
-    fn a_bucket_knows_no_order(mut numbers in prop::collection::vec(0..900_u64, 0..900), seed: u64) {
+    fn a_bucket_knows_no_order(
+        mut numbers in prop::collection::vec(0..900_u64, 0..900),
+        seed: u64,
+    ) {
         let one = users(numbers.iter().copied());
         Chance(seed).shuffle(&mut numbers);
         prop_assert_eq!(one, users(numbers.into_iter()));

@@ -104,7 +104,8 @@ fn print_users(stats: &Value) -> Result<(), Exit> {
         // People choose their names: a terminal is not to obey them.
         let shown = |char: char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char };
         let name: String = user["user"].as_str().unwrap_or("").chars().map(shown).collect();
-        output::line(format_args!("  {:>10} {name}", user["messages"]))?;
+        let messages = user["messages"].as_u64().unwrap_or(0);
+        output::line(format_args!("  {messages:>10} {name}"))?;
     }
     Ok(())
 }

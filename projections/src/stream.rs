@@ -126,7 +126,8 @@ impl StreamCell {
                 self.servers[server as usize].1 = messages;
             }
             (RowKey::Tally(_, key), Value::Tally(tally)) => {
-                if self.tallies.load(key, tally.kept) {
+                let has_place = self.tallies.load(key, tally.kept);
+                if has_place {
                     self.touch(key, tally.ver);
                 }
             }

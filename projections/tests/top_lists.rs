@@ -107,7 +107,7 @@ proptest! {
                 chance.shuffle(&mut rows);
                 other.places = Places::default();
                 let is_row = |(place, row)| other.places.load(place, row);
-                prop_assert!(rows.into_iter().map(is_row).all(|is_row| is_row));
+                prop_assert!(rows.into_iter().all(is_row));
             }
         }
         prop_assert_eq!(one.rows(), other.rows());

@@ -1,4 +1,4 @@
-//! A server of recorded events that resumes by the last id, refuses, cuts and repeats, all by count.
+//! Serves recorded events from the last id on, and refuses, cuts and repeats by count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -148,7 +148,7 @@ pub struct Password {
 /// The way to a server.
 #[derive(Clone, Debug, Default)]
 pub struct Link {
-    /// The address as it was given: SCHEME://HOST:PORT[,HOST:PORT…][/…]
+    /// The address as it was given: `SCHEME://HOST:PORT[,HOST:PORT…][/…]`.
     pub address: String,
     /// Whether TLS is spoken.
     pub has_tls: bool,

@@ -19,8 +19,8 @@ pub struct Healthcheck {
     /// Ask whether requests should come here, and not only whether the process answers.
     #[arg(long)]
     pub ready: bool,
-    /// Where the role listens: the same setting that the role reads. For 0.0.0.0 and [::] this
-    /// machine is asked.
+    /// Where the role listens: the same setting that the role reads. For 0.0.0.0 this machine is
+    /// asked, and likewise in IPv6.
     #[arg(long, env = "AGON_LISTEN", default_value = "127.0.0.1:8080", value_name = "HOST:PORT")]
     pub listen: String,
     /// How long to wait for the answer: 500ms, 4s. A role asks its log and store for 2 s.

@@ -14,7 +14,9 @@ use agon_projections::row::{
     UserHash, Value,
 };
 use agon_projections::row_bytes::{Prefix, key_bytes, prefix_bytes, value_bytes};
-use agon_projections::{CellFlush, CellKey, Flush, Reason, Rejection, Row, RowKey, Table};
+use agon_projections::{
+    CellFlush, CellKey, FOLD_VERSION, Flush, GENERATION, Reason, Rejection, Row, RowKey, Table,
+};
 use agon_schema::event::EnvironmentDefined;
 use agon_schema::rating::RatingSystem;
 use agon_schema::record::RecordHash;
@@ -152,14 +154,18 @@ impl Filled {
     /// values of partitions.
     async fn write(&self, cql: &str) {
         let by = "generation, fold_version";
-        let words = [
-            ("KEY", "cell_kind = 1 AND cell_id = 'go' AND generation = 1 AND fold_version = 1"),
-            ("PART", "topic = 1 AND partition = 3 AND generation = 1 AND fold_version = 1"),
+        let live = format!("{GENERATION}, {FOLD_VERSION}");
+        let is_live = format!("generation = {GENERATION} AND fold_version = {FOLD_VERSION}");
+        let words: [(&str, &str); 12] = [
+            ("KEY", &format!("cell_kind = 1 AND cell_id = 'go' AND {is_live}")),
+            ("PART", &format!("topic = 1 AND partition = 3 AND {is_live}")),
+            ("IS_LIVE", &is_live),
+            ("LIVE", &live),
             ("(CELL", &format!("(cell_kind, cell_id, {by}")),
             ("(SOURCE", &format!("(topic, partition, {by}")),
-            ("(GO", "(1, 'go', 1, 1"),
-            ("(NEW", "(1, 'new', 1, 1"),
-            ("(THREE", "(1, 3, 1, 1"),
+            ("(GO", &format!("(1, 'go', {live}")),
+            ("(NEW", &format!("(1, 'new', {live}")),
+            ("(THREE", &format!("(1, 3, {live}")),
             ("ZERO", &format!("0x{}", "00".repeat(16))),
             ("INTO ", &format!("INTO {}.", self.keyspace.address.keyspace())),
             (" ks.", &format!(" {}.", self.keyspace.address.keyspace())),
@@ -277,7 +283,7 @@ async fn what_no_completed_flush_vouches_for_is_hidden() {
         ),
         // The buckets of agents are their murmur2 over 64, and over 32 for histories.
         "agent_cells (bucket, generation, fold_version, agent, cell_kind, cell_id, since) \
-         VALUES (33, 1, 1, 'zoe', 1, 'go', 6) USING TIMESTAMP 13"
+         VALUES (33, LIVE, 'zoe', 1, 'go', 6) USING TIMESTAMP 13"
             .to_owned(),
         format!(
             "users (CELL, bucket, user, since) VALUES (NEW, 0, 0x01, 0) USING TIMESTAMP {}",
@@ -339,7 +345,7 @@ async fn what_was_written_by_hand_is_named() {
         ),
         ("UPDATE ks.cells SET applied = 5 WHERE KEY", "heads", "applied is stamped".to_owned()),
         (
-            "DELETE FROM ks.cell_index WHERE generation = 1 AND fold_version = 1",
+            "DELETE FROM ks.cell_index WHERE IS_LIVE",
             "heads",
             "cell_index does not have it".to_owned(),
         ),
@@ -365,8 +371,8 @@ async fn what_was_written_by_hand_is_named() {
             agent,
         ),
         (
-            "UPDATE ks.agent_cells SET since = 0 WHERE bucket = 40 AND generation = 1 \
-             AND fold_version = 1 AND agent = 'ana' AND cell_kind = 1 AND cell_id = 'go'",
+            "UPDATE ks.agent_cells SET since = 0 WHERE bucket = 40 AND IS_LIVE \
+             AND agent = 'ana' AND cell_kind = 1 AND cell_id = 'go'",
             "agent_cells",
             "ana".to_owned(),
         ),

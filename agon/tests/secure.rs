@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use support::cql::Cql;
 use support::servers::Deployment;
 use support::{matches_csv, stderr, stdout, text};
@@ -46,6 +49,8 @@ fn act_as(deployment: &mut Deployment, log_user: &str, operator: &mut Cql, right
         operator.run(&format!("GRANT {right} TO {user}"));
     }
     let file = deployment.file("password", &format!("{STORE_PASSWORD}\n"));
+    // Else each start warns of it.
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     deployment.variables = vec![
         ("AGON_LOG_USER", log_user.to_owned()),
         ("AGON_LOG_PASSWORD", format!("{log_user}{LOG_PASSWORD}")),

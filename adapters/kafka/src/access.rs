@@ -13,6 +13,9 @@ use crate::client::Cluster;
 /// Whether this build can speak TLS and prove a password by SCRAM: the feature `tls`.
 pub const HAS_TLS: bool = cfg!(feature = "tls");
 
+/// How the library tells of a broker that hung up: by who noticed it first.
+const HUNG_UP: [&str; 3] = ["Disconnected", "Broken pipe", "Connection reset"];
+
 /// A user whom the brokers know.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
@@ -158,7 +161,7 @@ impl Cluster {
     /// What may be wrong with the settings where brokers hang up without a reason. The same is
     /// seen of brokers that are about to start or stop, so it is no refusal.
     pub(crate) fn suspicion(&self, reason: &str) -> Option<&'static str> {
-        if !reason.contains("Disconnected") {
+        if !HUNG_UP.iter().any(|words| reason.contains(words)) {
             return None;
         }
         // The library names the step at which that happened.
@@ -213,6 +216,18 @@ mod tests {
         let remedy = cluster.remedy(Code::GroupAuthorizationFailed).unwrap();
         assert!(remedy.contains("ann") && remedy.contains("--log-user"), "{remedy}");
         assert_eq!(cluster.remedy(Code::BrokerTransportFailure), None);
+    }
+
+    #[test]
+    fn who_hangs_up_is_suspected_whoever_noticed_it() {
+        for words in ["Disconnected: verify that", "Send failed: Broken pipe"] {
+            let reason = format!("a:1/bootstrap: {words} (after 1ms in state UP)");
+            let suspicion = cluster(None, None).suspicion(&reason).unwrap();
+            assert!(suspicion.contains("--log-user"), "{suspicion}");
+            assert_eq!(cluster(Some(login()), None).suspicion(&reason), None);
+        }
+        let away = "a:1/bootstrap: Connect failed: Connection refused (after 0ms in state CONNECT)";
+        assert_eq!(cluster(None, None).suspicion(away), None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! ready and what it waits for, and what the system gives it.
 
 mod disk;
-mod process;
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 
 pub use disk::Disk;
@@ -28,7 +28,7 @@ impl OpsMetrics {
         registry.register(Box::new(info.clone()))?;
         let fold_version = agon_projections::FOLD_VERSION.to_string();
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), &fold_version]).set(1);
-        registry.register(Box::new(process::Process::new()?))?;
+        registry.register(Box::new(ProcessCollector::for_self()))?;
         let ready = IntGauge::new("agon_ready", "1 while /readyz answers 200.")?;
         let opts = Opts::new("agon_check_ok", "1 while this check of /readyz passes.");
         let checks = IntGaugeVec::new(opts, &["check", "required"])?;

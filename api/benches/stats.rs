@@ -58,14 +58,29 @@ fn event(n: u64, user: &str) -> Event {
     })
 }
 
-/// The counts of all partitions after a day of messages of so many users.
-fn counts(users: u64) -> Vec<(u32, StreamCounts)> {
+fn home(user: &str) -> usize {
+    TopicPartition::of_key(Topic::RecentChange, user.as_bytes(), PARTITIONS).partition as usize
+}
+
+/// A user in each partition, so that as many partitions have something to say as with a million.
+fn one_each() -> Vec<String> {
+    let mut found: Vec<Option<String>> = vec![None; PARTITIONS as usize];
+    for user in (0..).map(|n: u64| format!("user {n}")) {
+        found[home(&user)].get_or_insert(user);
+        if found.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
+/// The counts of all partitions after a day of messages of these users, in turn.
+fn counts(user: impl Fn(u64) -> String) -> Vec<(u32, StreamCounts)> {
     let new = |partition| (Cell::new(CellKey::Stream(partition)), Counted::default());
     let mut cells: Vec<(Cell, Counted)> = (0..PARTITIONS).map(new).collect();
     for n in 0..MESSAGES {
-        let user = format!("user {}", n.wrapping_mul(2_654_435_761) % users);
-        let home = TopicPartition::of_key(Topic::RecentChange, user.as_bytes(), PARTITIONS);
-        let (cell, counted) = &mut cells[home.partition as usize];
+        let user = user(n.wrapping_mul(2_654_435_761));
+        let (cell, counted) = &mut cells[home(&user)];
         // From offset 1 on: users count as counted at offset 0.
         if let Outcome::Counted(effects) = cell.step(n + 1, &event(n, &user), counted) {
             for row in effects.rows {
@@ -94,16 +109,22 @@ fn fastest(query: StatsQuery, cells: &[(u32, StreamCounts)]) -> (Duration, usize
 }
 
 fn main() {
-    let (few, many) = (counts(10), counts(1_000_000));
+    let numbered = |users: u64| move |n: u64| format!("user {}", n % users);
+    let each = one_each();
+    let of_each = |n: u64| each[(n % u64::from(PARTITIONS)) as usize].clone();
+    let (ten, sixteen, million) =
+        (counts(numbered(10)), counts(of_each), counts(numbered(1_000_000)));
+    let speaking = ten.iter().filter(|(_, counts)| counts.head().is_some()).count();
+    println!("ten users stand in {speaking} of {PARTITIONS} partitions");
     for window in [None, Some(Span::Minute), Some(Span::Hour), Some(Span::Day)] {
         let query = StatsQuery { window, ..StatsQuery::default() };
-        let ((ten, ten_bytes), (million, million_bytes)) =
-            (fastest(query, &few), fastest(query, &many));
+        let (many, bytes) = fastest(query, &million);
         let name = window.map_or("/stats", Span::text);
-        let ratio = million.as_secs_f64() / ten.as_secs_f64();
-        println!(
-            "{name:7} 10 users {ten:?} ({ten_bytes} bytes), 1,000,000 users {million:?} \
-             ({million_bytes} bytes): ratio {ratio:.2}"
-        );
+        println!("{name:7} 1,000,000 users {many:?} ({bytes} bytes)");
+        for (who, cells) in [("10 users", &ten), ("16 users, one a partition", &sixteen)] {
+            let (few, bytes) = fastest(query, cells);
+            let ratio = many.as_secs_f64() / few.as_secs_f64();
+            println!("        {who} {few:?} ({bytes} bytes): ratio {ratio:.2}");
+        }
     }
 }

@@ -185,14 +185,15 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub struct SharedTop {
     limit: usize,
-    names: BTreeMap<String, Shared>,
+    // Put into order at the end.
+    names: HashMap<String, Shared, foldhash::fast::RandomState>,
     error: u64,
 }
 
 impl SharedTop {
     /// The first so many of nothing yet.
     pub fn new(limit: usize) -> SharedTop {
-        SharedTop { limit, names: BTreeMap::new(), error: 0 }
+        SharedTop { limit, names: HashMap::default(), error: 0 }
     }
 
     /// Adds a partition.

@@ -24,6 +24,7 @@ pub mod row_bytes;
 pub mod sketch;
 mod slots;
 pub mod stream;
+pub mod sums;
 pub mod tally;
 pub mod window;
 

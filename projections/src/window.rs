@@ -14,7 +14,7 @@
 //! A window reaches back from the newest event by its span and on to the beginning of the bucket
 //! there, so it holds all of the span, and at most one granularity more.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use agon_schema::Timestamp;
@@ -25,6 +25,7 @@ use thiserror::Error;
 use crate::row::UserHash;
 use crate::sketch::{BUCKET_ERROR, Joined, Users};
 use crate::stream::OTHER_SERVERS;
+use crate::sums::Sums;
 
 /// Servers that a bucket counts by name; the messages of others count under [`OTHER_SERVERS`].
 pub const BUCKET_SERVERS_MAX: usize = 128;
@@ -272,7 +273,7 @@ pub struct Window {
     /// Those by bots.
     pub bots: u64,
     /// Messages by server.
-    pub servers: BTreeMap<String, u64>,
+    pub servers: Sums,
     /// Distinct names.
     pub distinct_users: u64,
     /// The square of the standard error of that.
@@ -287,7 +288,7 @@ impl Window {
             newest_micros,
             messages: 0,
             bots: 0,
-            servers: BTreeMap::new(),
+            servers: Sums::default(),
             distinct_users: 0,
             variance: 0.0,
         }
@@ -311,16 +312,18 @@ impl Window {
     pub fn add(&mut self, rings: &Rings) {
         let numbers = self.first()..=self.span.bucket(self.newest_micros);
         let mut users = Joined::default();
+        // By borrowed names first: the buckets of a partition mostly name the same ones.
+        let mut servers: HashMap<&str, u64, foldhash::fast::RandomState> = HashMap::default();
         for bucket in rings.of(self.span).iter().filter(|at| numbers.contains(&at.number)) {
             self.messages += bucket.messages;
             self.bots += bucket.bots;
             users.add(&bucket.users);
             for (name, messages) in &bucket.servers {
-                match self.servers.get_mut(name) {
-                    Some(sum) => *sum += messages,
-                    None => drop(self.servers.insert(name.clone(), *messages)),
-                }
+                *servers.entry(name).or_default() += messages;
             }
+        }
+        for (name, messages) in servers {
+            self.servers.add(name, messages);
         }
         let (count, is_exact) = users.count();
         self.distinct_users += count;

@@ -78,7 +78,7 @@ fn check(stream: &Stream, events: &[RecentChange], span: Span) {
     let users: BTreeSet<_> = inside().filter_map(|event| event.user.as_ref()).collect();
     let bots = inside().filter(|event| event.bot == Some(true)).count() as u64;
     assert_eq!((window.messages, window.bots), (inside().count() as u64, bots), "{span:?}");
-    assert_eq!(window.servers, servers, "{span:?}");
+    assert_eq!(window.servers.clone().into_sorted(), servers, "{span:?}");
     assert_eq!((window.distinct_users, window.distinct_users_error()), (users.len() as u64, 0.0));
 }
 
@@ -181,9 +181,10 @@ fn servers_of_a_bucket_are_bounded() {
     stream.observe(&event(0, Some("u"), false, Some(&"x".repeat(BUCKET_NAME_BYTES_MAX + 1))));
     stream.observe(&event(0, Some("u"), false, Some("server 000")));
     let window = stream.window(Span::Hour, end_of_time());
-    assert_eq!(window.servers.len(), BUCKET_SERVERS_MAX + 1);
-    assert_eq!((window.servers["server 000"], window.servers[OTHER_SERVERS]), (2, 6));
-    assert_eq!(window.servers.values().sum::<u64>(), window.messages);
+    let servers = window.servers.into_sorted();
+    assert_eq!(servers.len(), BUCKET_SERVERS_MAX + 1);
+    assert_eq!((servers["server 000"], servers[OTHER_SERVERS]), (2, 6));
+    assert_eq!(servers.values().sum::<u64>(), window.messages);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use agon_projections::frequent::{DisjointTop, Frequent, SharedTop, Top};
 use agon_projections::row::StreamTotals;
 use agon_projections::sketch::COUNT_ERROR;
 use agon_projections::stream::{OTHER_SERVERS, SERVERS_MAX, is_exact};
+use agon_projections::sums::Sums;
 use agon_projections::window::{Newest, Span, Window, share};
 use agon_schema::{EventTime, Position, PositionToken, Timestamp, Topic, TopicPartition};
 use serde::{Serialize, Serializer};
@@ -140,7 +141,7 @@ enum Kind {
 pub struct StatsSum {
     log: LogIdentity,
     kind: Kind,
-    servers: BTreeMap<String, u64>,
+    servers: Sums,
     position: PositionToken,
     last: Option<EventTime>,
 }
@@ -162,7 +163,7 @@ impl StatsSum {
         StatsSum {
             log,
             kind,
-            servers: BTreeMap::new(),
+            servers: Sums::default(),
             position: PositionToken::start(log.id),
             last: None,
         }
@@ -186,10 +187,7 @@ impl StatsSum {
                 servers.add(counts.top_servers());
                 users.add(counts.top_users());
                 for (name, messages) in counts.servers() {
-                    match self.servers.get_mut(name) {
-                        Some(sum) => *sum += messages,
-                        None => drop(self.servers.insert(name.to_owned(), messages)),
-                    }
+                    self.servers.add(name, messages);
                 }
             }
             Kind::Window { sum, .. } => {
@@ -230,7 +228,7 @@ impl StatsSum {
                     distinct_users_error: error,
                     bots: totals.bots,
                     non_bots: totals.messages - totals.bots,
-                    by_server_name: bounded(self.servers),
+                    by_server_name: bounded(self.servers.into_sorted()),
                     rejected: Some(totals.rejected),
                     tops: Some(tops(servers, users)),
                     window: None,
@@ -268,7 +266,7 @@ fn window_body(span: Span, sum: Option<Window>, as_of: AsOf) -> Vec<u8> {
         distinct_users_error: error,
         bots: sum.bots,
         non_bots: sum.messages - sum.bots,
-        by_server_name: bounded(sum.servers),
+        by_server_name: bounded(sum.servers.into_sorted()),
         rejected: None,
         tops: None,
         window: Some(window),

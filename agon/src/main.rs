@@ -22,6 +22,7 @@ mod roles;
 mod servers;
 mod signals;
 mod telemetry;
+mod traces;
 mod verify;
 
 use std::ffi::OsString;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
 
 fn run(args: Vec<OsString>) -> Result<(), Exit> {
     let cli = config::parse(args.clone())?;
+    if let Some((role, options)) = cli.command.traces() {
+        traces::start(role, options)?;
+    }
     telemetry::start(&cli.common)?;
     match cli.command {
         Command::Completions { shell } => commands::completions::run(shell),
@@ -52,7 +56,11 @@ fn run(args: Vec<OsString>) -> Result<(), Exit> {
                 .enable_all()
                 .build()
                 .map_err(|error| Exit::missing(format!("start the runtime: {error}")))?;
-            runtime.block_on(Box::pin(commands::run(command)))
+            let ended = runtime.block_on(Box::pin(commands::run(command)));
+            // What ends with the runtime are spans too.
+            drop(runtime);
+            traces::end();
+            ended
         }
     }
 }

@@ -5,14 +5,18 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use crate::cli::{Common, LogFormat};
 use crate::exit::Exit;
+use crate::traces;
 
 /// What the clients of servers say of every connection and every attempt; what comes of it the
-/// ports' errors say once. A filter that names them comes later and wins: `info,rdkafka=debug`.
-const QUIET: &str = "scylla=off,rdkafka=off";
+/// ports' errors say once. Spans of traces are for a collector. A filter that names them comes
+/// later and wins: `info,rdkafka=debug`.
+const QUIET: &str = "scylla=off,rdkafka=off,agon::spans=off";
 /// The target of lines that say who changed what; no filter hides them.
 pub const AUDIT: &str = "agon::audit";
 /// Bytes of a filter at most.
@@ -20,13 +24,10 @@ const FILTER_BYTES_MAX: usize = 1024;
 
 static LOG_LEVEL: OnceLock<LogLevel> = OnceLock::new();
 
-/// Gives the subscriber another filter.
-type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
-
 /// The filter of this process.
 pub struct LogLevel {
     filter: Mutex<String>,
-    reload: Reload,
+    reload: reload::Handle<EnvFilter, Registry>,
 }
 
 impl LogLevel {
@@ -47,7 +48,7 @@ impl LogLevel {
     pub fn set(&self, text: &str) -> Result<String, String> {
         let filter = parse(text)?;
         let mut shown = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.reload)(filter)?;
+        self.reload.reload(filter).map_err(|error| error.to_string())?;
         Ok(std::mem::replace(&mut *shown, text.to_owned()))
     }
 }
@@ -59,23 +60,19 @@ impl LogLevel {
 pub fn start(common: &Common) -> Result<(), Exit> {
     let filter = parse(&common.log_level)
         .map_err(|reason| Exit::Usage(format!("--log-level {:?}: {reason}", common.log_level)))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let (started, reload) = match common.log_format {
+    let (filter, reload) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match common.log_format {
         LogFormat::Text => {
-            let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_target(false);
-            let builder = builder.with_filter_reloading();
-            let handle = builder.reload_handle();
-            let reload =
-                move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
-            (builder.try_init(), Box::new(reload) as Reload)
+            let lines = lines.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+            lines.with_filter(filter).boxed()
         }
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let reload =
-                move |filter: EnvFilter| handle.reload(filter).map_err(|error| error.to_string());
-            (builder.try_init(), Box::new(reload) as Reload)
-        }
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    let logged = tracing_subscriber::registry().with(lines);
+    let started = match traces::layer() {
+        Some(traced) => logged.with(traced).try_init(),
+        None => logged.try_init(),
     };
     started.map_err(|error| Exit::missing(format!("start logging: {error}")))?;
     let level = LogLevel { filter: Mutex::new(common.log_level.clone()), reload };

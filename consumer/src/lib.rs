@@ -16,6 +16,7 @@ pub mod decoded;
 pub mod error;
 mod flusher;
 mod lag;
+mod linked;
 mod live;
 mod load;
 mod membership;

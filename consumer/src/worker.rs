@@ -18,6 +18,7 @@ use crate::crash::point;
 use crate::decoded::{Decoded, decode};
 use crate::error::Stopped;
 use crate::flusher::{Answer, Flusher, Set, pause};
+use crate::linked::Linked;
 use crate::load::prepare;
 use crate::metrics::{Metrics, Tally};
 use crate::partition::PartitionFold;
@@ -62,6 +63,7 @@ pub(crate) struct Worker {
     read_again_at: Option<Instant>,
     read_attempts: u32,
     beat_at: Instant,
+    linked: Linked,
 }
 
 impl Worker {
@@ -89,6 +91,7 @@ impl Worker {
             dirty_bytes: 0,
             read_again_at: None,
             read_attempts: 0,
+            linked: Linked::default(),
         }
     }
 
@@ -197,6 +200,7 @@ impl Worker {
                 return Ok(());
             };
             self.dirty_since.get_or_insert_with(Instant::now);
+            self.linked.fold(source, &batch);
             let mut tally = Tally::default();
             for decoded in batch {
                 tally.add(fold.fold(decoded, &found));
@@ -213,6 +217,7 @@ impl Worker {
         let set: Vec<_> = self.folds.values_mut().filter_map(PartitionFold::take_flush).collect();
         self.dirty_since = None;
         self.dirty_bytes = 0;
+        self.linked.send(&set);
         point(&self.shared.config, "flush.before_send");
         #[cfg(feature = "controls")]
         if crate::controls::is_broken("commit_before_flush") {
@@ -240,6 +245,7 @@ impl Worker {
                 for (flush, took) in answer.set.iter().zip(took) {
                     self.shared.metrics.stored(flush, took);
                 }
+                self.linked.stored();
                 self.stored(&answer.set).await;
                 Ok(())
             }

@@ -31,6 +31,7 @@ use crate::policy::Who;
 use crate::problem::{PROBLEM_JSON, Problem};
 use crate::request::{Peer, RequestId, X_REQUEST_ID};
 use crate::rows::{PathRows, Row};
+use crate::traced;
 
 /// The rows of all paths, with what all routes share.
 pub(crate) struct Gate {
@@ -62,10 +63,16 @@ impl Gate {
         let row = self.row(&seen);
         request.extensions_mut().insert(seen.id.clone());
         let response = match &row {
-            Ok(row) => self.admit(&seen, row, request, handler).await,
-            Err(refusal) => Err(refusal.clone()),
+            Ok(row) => {
+                let span = traced::begin(&seen.method, seen.route(), &seen.id, request.headers());
+                let admitted = self.admit(&seen, row, request, handler);
+                let response = admitted.instrument(span.clone()).await;
+                let response = response.unwrap_or_else(Problem::into_response);
+                traced::answered(&span, response.status());
+                response
+            }
+            Err(refusal) => refusal.clone().into_response(),
         };
-        let response = response.unwrap_or_else(Problem::into_response);
         self.leave(&seen, row.ok(), response)
     }
 

@@ -32,6 +32,7 @@ pub mod serve;
 mod signing_key;
 pub mod throttle;
 mod token;
+mod traced;
 pub mod users;
 
 pub use auth::{AccessToken, Auth, AuthError, AuthSettings};

@@ -11,6 +11,7 @@ pub mod event_log;
 pub mod group;
 pub mod projection_store;
 pub mod store_inspector;
+pub mod trace;
 
 pub use change_feed::{Change, ChangePublisher, ChangeSubscriber, Heard};
 pub use clock::Clock;

@@ -8,6 +8,7 @@ mod healthcheck;
 mod place;
 mod role;
 mod stream;
+mod traces;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub use healthcheck::Healthcheck;
 pub use place::{Data, Place, Servers, Source};
 pub use role::{Api, Consumer, Init, Listen, Producer, Shutdown};
 pub use stream::Streams;
+pub use traces::Traces;
 
 /// Live leaderboards from events: every score, rating and rank is a fold of one log.
 #[derive(Debug, Parser)]

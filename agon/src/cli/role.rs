@@ -7,6 +7,7 @@ use clap::Args;
 use super::FoldLimits;
 use super::Guard;
 use super::Streams;
+use super::Traces;
 use super::place::{Servers, duration};
 
 /// Where a role answers.
@@ -18,6 +19,8 @@ pub struct Listen {
     /// Address for /metrics alone; then the main address does not serve it.
     #[arg(long, env = "AGON_METRICS_LISTEN", value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
+    #[command(flatten)]
+    pub traces: Traces,
 }
 
 /// `agon init`.

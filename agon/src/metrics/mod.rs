@@ -9,6 +9,7 @@ use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 pub use disk::Disk;
 
 use crate::readiness::Check;
+use crate::traces;
 
 /// The gauges that are set at each scrape.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ impl OpsMetrics {
         let fold_version = agon_projections::FOLD_VERSION.to_string();
         info.with_label_values(&[env!("CARGO_PKG_VERSION"), &fold_version]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
+        traces::register(registry)?;
         let ready = IntGauge::new("agon_ready", "1 while /readyz answers 200.")?;
         let opts = Opts::new("agon_check_ok", "1 while this check of /readyz passes.");
         let checks = IntGaugeVec::new(opts, &["check", "required"])?;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agon_ports::Append;
+use agon_ports::trace::{TRACEPARENT, TraceParent};
 use agon_projections::row::FirstSeen;
 use agon_projections::{Reason, Rejection};
-use agon_schema::record::RECORD_BYTES_MAX;
+use agon_schema::record::{RECORD_BYTES_MAX, header};
 use agon_schema::{Event, Identity, Position};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -48,6 +49,8 @@ pub(crate) struct Call {
     pub entries: Arc<Vec<Entry>>,
     pub on_conflict: OnConflict,
     pub number: u64,
+    /// What its records bear, if it is traced. It is no part of their content.
+    context: Option<TraceParent>,
     places: Arc<Places>,
     outcomes: Vec<Option<Submitted>>,
 }
@@ -79,15 +82,17 @@ impl Call {
         shared: &Arc<Shared>,
         entries: Arc<Vec<Entry>>,
         on_conflict: OnConflict,
+        context: Option<TraceParent>,
     ) -> Result<(Call, Vec<Candidate>), IntakeError> {
-        let candidates = candidates(shared, &entries, 0..entries.len());
+        let candidates = candidates(shared, &entries, 0..entries.len(), context);
         let bytes = candidates.iter().map(|candidate| candidate.record.size_bytes()).sum();
         let size = batch::Size { records: entries.len(), bytes };
         let places = shared.reserve(size)?;
         let outcomes = vec![None; entries.len()];
         let number = shared.state().call();
         let shared = Arc::clone(shared);
-        Ok((Call { shared, entries, on_conflict, number, places, outcomes }, candidates))
+        let call = Call { shared, entries, on_conflict, number, context, places, outcomes };
+        Ok((call, candidates))
     }
 
     /// Everything up to the queue. `since` is the number of failures that the call builds upon;
@@ -264,7 +269,7 @@ impl Call {
 
     /// The candidates of some places, for another round.
     pub fn candidates(&self, indexes: Vec<usize>) -> Vec<Candidate> {
-        candidates(&self.shared, &self.entries, indexes)
+        candidates(&self.shared, &self.entries, indexes, self.context)
     }
 
     /// Refuses what is left when the rounds are over.
@@ -300,9 +305,16 @@ fn candidates(
     shared: &Shared,
     entries: &[Entry],
     indexes: impl IntoIterator<Item = usize>,
+    context: Option<TraceParent>,
 ) -> Vec<Candidate> {
     let (source, partitions) = (shared.config.source.as_str(), shared.log.partitions());
-    let candidate = |index| Candidate::new(index, &entries[index], source, partitions);
+    let candidate = |index| {
+        let mut candidate = Candidate::new(index, &entries[index], source, partitions);
+        if let Some(context) = context {
+            candidate.record.headers.push(header(TRACEPARENT, context.as_str().as_bytes()));
+        }
+        candidate
+    };
     indexes.into_iter().map(candidate).collect()
 }
 

@@ -15,6 +15,7 @@ mod judging;
 mod metrics;
 mod progress;
 mod shared;
+mod traced;
 mod view;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use agon_projections::Rejection;
 use agon_schema::{Event, Identity, LogId, Position};
 use prometheus::Registry;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 use call::{Call, Round};
 pub use candidate::Entry;
@@ -163,13 +165,18 @@ impl Intake {
         after: Option<&Ticket>,
     ) -> Result<Ticket, IntakeError> {
         let count = entries.len();
+        let span = traced::begin(count);
         let admitted = async {
-            let (mut call, candidates) = Call::new(&self.0.0, entries, on_conflict)?;
+            let context = traced::context(&span);
+            let (mut call, candidates) = Call::new(&self.0.0, entries, on_conflict, context)?;
             let round = call.begin(candidates, after.map(|ticket| ticket.round.since)).await?;
-            Ok(Ticket { call, round })
+            Ok(Ticket { call, round, span: span.clone() })
         };
-        let admitted: Result<Ticket, IntakeError> = admitted.await;
-        admitted.inspect_err(|error| self.0.0.metrics.refused(error.code(), count))
+        let admitted: Result<Ticket, IntakeError> = admitted.instrument(span.clone()).await;
+        admitted.inspect_err(|error| {
+            self.0.0.metrics.refused(error.code(), count);
+            traced::ended(&span, Err(error));
+        })
     }
 
     /// Refuses what comes from now on, and waits until everything accepted before is answered.
@@ -199,6 +206,7 @@ impl Intake {
 pub struct Ticket {
     call: Call,
     round: Round,
+    span: Span,
 }
 
 impl Ticket {
@@ -209,7 +217,9 @@ impl Ticket {
     pub async fn wait(self) -> Result<Vec<Submitted>, IntakeError> {
         let shared = Arc::clone(&self.call.shared);
         let count = self.call.entries.len();
-        let outcomes = self.rounds().await;
+        let span = self.span.clone();
+        let outcomes = self.rounds().instrument(span.clone()).await;
+        traced::ended(&span, outcomes.as_deref());
         match &outcomes {
             Err(error) => shared.metrics.refused(error.code(), count),
             Ok(outcomes) => {
@@ -230,7 +240,7 @@ impl Ticket {
     }
 
     async fn rounds(self) -> Result<Vec<Submitted>, IntakeError> {
-        let Ticket { mut call, mut round } = self;
+        let Ticket { mut call, mut round, .. } = self;
         for number in 1.. {
             let again = call.end(round, number == 1).await?;
             if again.is_empty() {

@@ -44,8 +44,8 @@ pub struct Ops {
     pub caught_up: Option<CancellationToken>,
     /// The live stream, when the process reads one.
     pub source: Option<SourceStanding>,
-    /// Cancelled when the process is to stop.
-    pub stop: CancellationToken,
+    /// Cancelled when requests should go elsewhere: the process is about to stop.
+    pub leaving: CancellationToken,
 }
 
 /// The routes; `/metrics` only when it has no address of its own.

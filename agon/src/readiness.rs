@@ -74,7 +74,7 @@ pub async fn readyz(State(ops): State<Ops>) -> Result<Json<Ready>, Problem> {
 /// Looks at everything that the roles of this process stand on; takes two seconds at most.
 pub async fn checks(ops: &Ops) -> Vec<Check> {
     let (log, store) = tokio::join!(log_check(ops), store_check(ops));
-    let stopping = ops.stop.is_cancelled();
+    let stopping = ops.leaving.is_cancelled();
     let running = if stopping { Err("stopping".to_owned()) } else { Ok("running".to_owned()) };
     let mut checks = vec![log, store];
     checks.extend(folded_check(ops));

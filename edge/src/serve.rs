@@ -2,7 +2,9 @@
 //!
 //! Connections have limits in number (in all, and from one address), in patience and in the size
 //! of a head. One too many is told 503 and closed. On the way down nothing new is accepted, what
-//! is in flight is answered until a deadline, and what is left then is cut.
+//! is in flight is answered until a deadline, and what is left then is cut. A connection that is
+//! kept alive is told so by its next answer: one that was closed without a word would lose a
+//! request that is on its way.
 
 use std::convert::Infallible;
 use std::io;
@@ -11,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,6 +23,7 @@ use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -48,6 +52,9 @@ pub struct ServeSettings {
     pub head_bytes_max: usize,
     /// Milliseconds for requests in flight when the server stops; 10,000. Then they are cut.
     pub drain_ms_max: u64,
+    /// Milliseconds for which a connection without a request may ask a last time when the server
+    /// stops, at most half of the time above; 500. Then it is closed.
+    pub parting_ms: u64,
 }
 
 impl Default for ServeSettings {
@@ -60,6 +67,7 @@ impl Default for ServeSettings {
             write_ms_max: 30_000,
             head_bytes_max: 32 << 10,
             drain_ms_max: 10_000,
+            parting_ms: 500,
         }
     }
 }
@@ -70,6 +78,8 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 const REFUSALS_MAX: usize = 64;
 /// How long a refused client may take to read why.
 const REFUSAL_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a stop waits for one more of those who connected before it.
+const BACKLOG_WAIT: Duration = Duration::from_millis(5);
 /// Pause after a failed accept, such as with all file descriptors in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -135,11 +145,11 @@ pub async fn serve(
             Ok((socket, peer)) => server.take(socket, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    drop(listener);
+    server.take_backlog(listener).await;
     server.drain().await
 }
 
@@ -188,19 +198,25 @@ impl Server {
         let phase = Phase::new();
         let socket = TokioIo::new(TimedSocket::new(socket, phase.clone(), patience));
         let (router, watched) = (self.router.clone(), phase.clone());
+        // Children have a lock of their own, which is taken at each poll.
+        let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
+        let leaving = stop.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             let busy = phase.busy();
             request.extensions_mut().insert(Peer(peer));
             let request = request.map(|body| NotedBody::new(body, phase.clone()));
-            let answer = router.clone().call(request);
+            let (answer, leaving) = (router.clone().call(request), leaving.clone());
             async move {
-                let response = answer.await?;
+                let mut response = answer.await?;
+                if leaving.is_cancelled() {
+                    let last = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, last);
+                }
                 Ok::<_, Infallible>(response.map(|body| BusyBody::new(body, busy)))
             }
         });
         let connection = self.http.serve_connection(socket, service);
-        // Children have a lock of their own, which is taken at each poll.
-        let (stop, cut) = (self.stop.child_token(), self.cut.child_token());
+        let parting = self.parting();
         self.tasks.spawn(async move {
             let _place = place;
             let mut connection = std::pin::pin!(connection);
@@ -214,7 +230,7 @@ impl Server {
                 biased;
                 served = connection.as_mut() => served,
                 () = given_up.as_mut() => return,
-                () = stop.cancelled() => {
+                () = async { stop.cancelled().await; sleep(parting).await } => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
@@ -227,6 +243,21 @@ impl Server {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
+    }
+
+    /// Takes those who connected before the stop, which a closed listener would cut off.
+    async fn take_backlog(&self, listener: TcpListener) {
+        let until = Instant::now() + self.parting();
+        while let Ok(Ok((socket, peer))) = timeout(BACKLOG_WAIT, listener.accept()).await
+            && Instant::now() < until
+        {
+            self.take(socket, peer);
+        }
+    }
+
+    /// How long a connection without a request is kept when the server stops.
+    fn parting(&self) -> Duration {
+        within_a_day(self.settings.parting_ms.min(self.settings.drain_ms_max / 2))
     }
 
     /// Says why and closes. The client's bytes are read and dropped for a moment, since closing
@@ -243,7 +274,7 @@ impl Server {
                 Ok::<(), io::Error>(())
             };
             tokio::select! {
-                told = tokio::time::timeout(REFUSAL_TIME_MAX, tell) => {
+                told = timeout(REFUSAL_TIME_MAX, tell) => {
                     tracing::debug!(told = matches!(told, Ok(Ok(()))), "refused a connection");
                 }
                 () = cut.cancelled() => {}
@@ -256,7 +287,7 @@ impl Server {
         self.tasks.close();
         let limit = within_a_day(self.settings.drain_ms_max);
         let mut cut = 0;
-        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+        if timeout(limit, self.tasks.wait()).await.is_err() {
             cut = self.tasks.len();
             self.cut.cancel();
             self.tasks.wait().await;

@@ -19,6 +19,18 @@ pub struct Listen {
     /// Address for /metrics alone; then the main address does not serve it.
     #[arg(long, env = "AGON_METRICS_LISTEN", value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
+    /// How long everything goes on after SIGTERM while /readyz already says no.
+    ///
+    /// For whatever sends requests here by /readyz and needs a moment to look elsewhere. Where it
+    /// is told before, as by a preStop pause in Kubernetes, nothing need be waited for.
+    #[arg(
+        long,
+        env = "AGON_SHUTDOWN_DELAY",
+        default_value = "0s",
+        value_parser = duration,
+        value_name = "TIME"
+    )]
+    pub shutdown_delay: Duration,
     #[command(flatten)]
     pub traces: Traces,
 }

@@ -38,7 +38,7 @@ pub async fn run() -> Result<(), Exit> {
         consumer: None,
         caught_up: None,
         source: None,
-        stop: CancellationToken::new(),
+        leaving: CancellationToken::new(),
     };
     let (_, table) = roles.join(roles.routes(ops, true), &registry)?;
     for row in table {

@@ -19,7 +19,7 @@ use crate::process::Addresses;
 use crate::production::Start;
 use crate::roles::{Ears, Roles};
 use crate::servers::{self, Connected};
-use crate::signals;
+use crate::signals::{self, Stop};
 
 /// Folds until a signal comes or something is refused for good.
 ///
@@ -28,7 +28,7 @@ use crate::signals;
 /// belong together.
 pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
     Start::of_role(&options.listen, &options.servers).check(&options.guard)?;
-    let stop = signals::stop()?;
+    let Stop { leaving, stop } = signals::stop(options.listen.shutdown_delay)?;
     let addresses = Addresses::bind(&options.listen).await?;
     let registry = Registry::new();
     let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
@@ -39,13 +39,13 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
         ..options.servers.settings()?
     };
     let connecting = Connected::open_with(&options.servers, settings);
-    let Some(connected) = stoppable(&stop, connecting).await? else {
+    let Some(connected) = stoppable(&leaving, connecting).await? else {
         return Ok(());
     };
     let ports = connected.ports();
     let wait = options.servers.wait.wait;
     let starting = Roles::start(ports.clone(), Ears::default(), &registry, wait);
-    let Some(roles) = stoppable(&stop, starting).await? else { return Ok(()) };
+    let Some(roles) = stoppable(&leaving, starting).await? else { return Ok(()) };
     let config = servers::consumer_config(&options.fold);
     #[cfg(feature = "faults")]
     let config = agon_consumer::ConsumerConfig {
@@ -72,7 +72,7 @@ pub async fn run(options: cli::Consumer) -> Result<(), Exit> {
         consumer: Some(Arc::clone(&consumer)),
         caught_up: None,
         source: None,
-        stop: stop.clone(),
+        leaving,
     };
     let serving = addresses.serve(&roles, &ops, options.shutdown, &stop)?;
     serving.say("consumer");

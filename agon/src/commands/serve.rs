@@ -26,7 +26,7 @@ use crate::ops::Ops;
 use crate::process::Addresses;
 use crate::production::Start;
 use crate::roles::{Ears, Ports, Roles};
-use crate::signals;
+use crate::signals::{self, Stop};
 
 /// How often the demo's token is made anew, well before it ends.
 const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
@@ -38,11 +38,12 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
 pub async fn run(options: cli::Serve) -> Result<(), Exit> {
     let source = options.streams.config()?;
     Start::of_serve(&options).await?.check(&options.guard)?;
-    let stop = signals::stop()?;
+    let signals = signals::stop(options.listen.shutdown_delay)?;
+    let stop = signals.stop.clone();
     let addresses = Addresses::bind(&options.listen).await?;
     let dir = node::lock(&options.data.data)?;
     let node = Node::open(dir, options.limits.partitions, BadStore::FoldAnew)?;
-    let running = Running::start(node, &options, source, stop.clone()).await?;
+    let running = Running::start(node, &options, source, signals).await?;
     let served = running.serve(addresses, &options, stop.clone()).await;
     stop.cancel();
     served
@@ -63,7 +64,7 @@ impl Running {
         node: Node,
         options: &cli::Serve,
         source: Option<SourceConfig>,
-        stop: CancellationToken,
+        Stop { leaving, stop }: Stop,
     ) -> Result<Running, Exit> {
         let registry = Registry::new();
         let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
@@ -90,7 +91,7 @@ impl Running {
             consumer: Some(Arc::clone(&consumer)),
             caught_up: Some(caught_up.clone()),
             source,
-            stop,
+            leaving,
         };
         Ok(Running { node, roles, ops, consumer, caught_up, password })
     }

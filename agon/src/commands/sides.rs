@@ -15,7 +15,7 @@ use crate::process::Addresses;
 use crate::production::Start;
 use crate::roles::{Ears, Roles};
 use crate::servers::Connected;
-use crate::signals;
+use crate::signals::{self, Stop};
 
 /// Takes writes until a signal comes.
 ///
@@ -54,11 +54,11 @@ async fn answer(
     shutdown: cli::Shutdown,
     sides: Sides,
 ) -> Result<(), Exit> {
-    let stop = signals::stop()?;
+    let Stop { leaving, stop } = signals::stop(listen.shutdown_delay)?;
     let addresses = Addresses::bind(&listen).await?;
     let registry = Registry::new();
     let metrics = OpsMetrics::register(&registry).map_err(Exit::missing)?;
-    let Some(connected) = stoppable(&stop, Connected::open(&servers)).await? else {
+    let Some(connected) = stoppable(&leaving, Connected::open(&servers)).await? else {
         return Ok(());
     };
     let ears = Ears {
@@ -67,7 +67,7 @@ async fn answer(
     };
     let ports = connected.ports();
     let starting = Roles::start(ports.clone(), ears, &registry, servers.wait.wait);
-    let Some(mut roles) = stoppable(&stop, starting).await? else { return Ok(()) };
+    let Some(mut roles) = stoppable(&leaving, starting).await? else { return Ok(()) };
     let source = roles.read_source(sides.source, &ports, &registry, &stop)?;
     let ops = Ops {
         registry,
@@ -78,7 +78,7 @@ async fn answer(
         consumer: None,
         caught_up: None,
         source,
-        stop: stop.clone(),
+        leaving,
     };
     let serving = addresses.serve(&roles, &ops, shutdown, &stop)?;
     serving.say(name);

@@ -1,6 +1,7 @@
 //! The real binary in real processes, on loopback and in temporary directories.
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code)]
 
+pub mod balancer;
 pub mod cql;
 pub mod nodes;
 pub mod replay;

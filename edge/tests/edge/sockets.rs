@@ -262,6 +262,30 @@ async fn on_the_way_down_what_is_in_flight_is_answered() {
 }
 
 #[tokio::test]
+async fn on_the_way_down_a_kept_connection_is_told_so_by_its_last_answer() {
+    let settings =
+        ServeSettings { parting_ms: 30_000, drain_ms_max: 60_000, ..ServeSettings::default() };
+    let server = Server::start(settings).await;
+    let mut kept = server.connect().await;
+    kept.send(GET).await;
+    let answer = kept.answer().await;
+    assert!(!answer.contains("connection: close"), "{answer}");
+    // In the queue of the socket, perhaps not taken yet.
+    let mut late = server.connect().await;
+    server.stop.cancel();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for client in [&mut kept, &mut late] {
+        client.send(GET).await;
+        let answer = client.rest().await;
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        assert!(answer.ends_with("open"), "{answer}");
+    }
+    assert_eq!(server.stop().await, Drained { cut: 0 });
+}
+
+#[tokio::test]
 async fn what_is_not_done_at_the_deadline_is_cut() {
     let settings = ServeSettings { drain_ms_max: 50, ..ServeSettings::default() };
     let server = Server::start(settings).await;

@@ -41,6 +41,20 @@ pub enum Bench {
     /// keyspace KEYSPACE_PREFIX; both are named and left. Runs one `agon consumer` and two `agon
     /// api` processes, takes the full speed from a first burst, and appends at half of it.
     Behind(BenchBehind),
+    /// A live stream into the log, beside bare readers of the same stream.
+    ///
+    /// Starts a server that replays made-up recent changes as server-sent events, as fast as they
+    /// are taken, and reads all of them on each side in turn: bare readers that drop the bytes or
+    /// parse the JSON, the source into an embedded log until everything is acknowledged, and `agon
+    /// serve` as a process, from its start on, which folds them as well. With --log the source
+    /// also appends to topics of its own there with a new prefix; they are named and left.
+    Source(BenchSource),
+    /// The replay server: as many recent changes as it is told.
+    #[command(hide = true)]
+    Replay {
+        /// Changes of a stream.
+        events: u64,
+    },
     /// The bare handler: answers with the bytes of a file.
     #[command(hide = true)]
     Bare {
@@ -57,6 +71,15 @@ pub struct BenchRun {
     /// Runs of each side, in turn; the median is printed.
     #[arg(long, default_value_t = 5)]
     pub rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct BenchSource {
+    #[command(flatten)]
+    pub run: BenchRun,
+    /// The log on Kafka or Redpanda, for the side that needs it: kafka://HOST:PORT[,…]
+    #[arg(long, env = "AGON_LOG", value_name = "URL")]
+    pub log: Option<KafkaAddress>,
 }
 
 /// The matches that benches on servers append.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use access::SECRETS;
-pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchTakeover};
+pub use bench::{Bench, BenchBehind, BenchConsume, BenchRun, BenchSource, BenchTakeover};
 pub use guard::Guard;
 pub use healthcheck::Healthcheck;
 pub use place::{Data, Place, Servers, Source};

@@ -52,7 +52,7 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
 ///
 /// # Errors
 /// When the directory cannot be used.
-fn open(path: &Path) -> Result<EmbeddedLog, Exit> {
+pub fn open(path: &Path) -> Result<EmbeddedLog, Exit> {
     let dir = DataDir::open(Arc::new(DiskFiles), path).map_err(Exit::missing)?;
     EmbeddedLog::open(Arc::clone(dir.files()), dir.log_dir(), OpenOptions::default())
         .map_err(Exit::missing)

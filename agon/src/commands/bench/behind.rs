@@ -132,8 +132,8 @@ async fn watch(http: &reqwest::Client, apis: &[Server], time: Duration) -> Resul
     Ok(seen)
 }
 
-/// The value of a metric without labels.
-fn gauge(metrics: &str, name: &str) -> Option<f64> {
+/// The value of a metric, by its name with its labels.
+pub fn gauge(metrics: &str, name: &str) -> Option<f64> {
     metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 

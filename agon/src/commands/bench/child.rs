@@ -1,5 +1,7 @@
-//! This binary as a child process, and a client that keeps its connections busy.
+//! This binary as a child process, the memory it takes, and a client that keeps its connections
+//! busy.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -48,6 +50,38 @@ impl Server {
         // Whatever it says later must not block it.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Server { child, address })
+    }
+
+    /// The memory that it takes now, and took at most.
+    pub fn memory(&self) -> Memory {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        Memory::of(&status.unwrap_or_default())
+    }
+}
+
+/// Resident memory of a process, in MB; NaN where the system does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Now.
+    pub now_mb: f64,
+    /// The most at any time.
+    pub peak_mb: f64,
+}
+
+impl Memory {
+    fn of(status: &str) -> Memory {
+        let mb = |name: &str| {
+            let kib = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix(" kB"));
+            kib.and_then(|kib| kib.trim().parse::<f64>().ok())
+                .map_or(f64::NAN, |kib| kib * 1.024e-3)
+        };
+        Memory { now_mb: mb("VmRSS:"), peak_mb: mb("VmHWM:") }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MB resident, at most {:.1} MB", self.now_mb, self.peak_mb)
     }
 }
 
@@ -140,5 +174,17 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Resu
             let length = length.and_then(|length| length.trim().parse::<usize>().ok());
             need = Some(end + 4 + length.ok_or_else(|| wrong("the answer has no length"))?);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_megabytes() {
+        let memory = Memory::of("VmPeak:\t 9 kB\nVmHWM:\t    2000 kB\nVmRSS:\t    1000 kB\n");
+        assert_eq!(memory.to_string(), "1.0 MB resident, at most 2.0 MB");
+        assert!(Memory::of("").now_mb.is_nan());
     }
 }

@@ -34,6 +34,7 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
     let data_text = data.to_string_lossy().into_owned();
     let server = Server::start(&["serve", "--data", &data_text, "--listen", "127.0.0.1:0"])?;
     let token = login(&server.address).await?;
+    let idle = server.memory();
     for path in [&format!("/leaderboard?environment={ENVIRONMENT}"), "/stats"] {
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n",
@@ -51,7 +52,7 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
         output::line(format_args!("{} bytes a body, {CONNECTIONS} connections", body.len()))?;
         report(&format!("GET {path}"), &ours, "bare axum handler, same bytes", &theirs, "answers")?;
     }
-    Ok(())
+    output::line(format_args!("agon serve: idle {idle}; under load {}", server.memory()))
 }
 
 /// The baseline: answers every GET with the bytes of a file.

@@ -8,7 +8,9 @@ mod consume;
 mod deployment;
 mod http;
 mod pipeline;
+mod replay;
 mod sides;
+mod source;
 mod stores;
 mod tables;
 mod takeover;
@@ -34,7 +36,9 @@ pub async fn run(command: Bench) -> Result<(), Exit> {
         Bench::Consume(options) => consume::run(&options).await,
         Bench::Takeover(options) => takeover::run(&options).await,
         Bench::Behind(options) => behind::run(&options).await,
+        Bench::Source(options) => source::run(&options).await,
         Bench::Bare { file } => http::bare(&file).await,
+        Bench::Replay { events } => replay::serve(events).await,
     }
 }
 

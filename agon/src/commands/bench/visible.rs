@@ -32,6 +32,7 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
     let token = login(&server.address).await?;
     let poster = Poster { base: format!("http://{}", server.address), token, http: client()? };
     poster.post("/api/v1/environments", &json!({"id": ENVIRONMENT})).await?;
+    let idle = server.memory();
     let full = poster.full_speed(options.events.min(50_000)).await?;
     let half = full / 2.0;
     let mut waits = Vec::new();
@@ -53,7 +54,8 @@ pub async fn run(options: &BenchRun) -> Result<(), Exit> {
         at(0.99),
         at(1.0),
         waits.len()
-    ))
+    ))?;
+    output::line(format_args!("agon serve: idle {idle}; under load {}", server.memory()))
 }
 
 /// Posts to one server.

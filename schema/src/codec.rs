@@ -12,6 +12,7 @@ use crate::event::{
     MatchFinished, Metrics, Player, Players, RecentChange, RunScored, RunStatus,
     SubmissionReceived,
 };
+use crate::identity::Identity;
 use crate::ids::{AgentId, BadId, BenchmarkId, EnvironmentId, MetricName, NaturalId};
 use crate::rating::{Elo, KStep, RatingSystem};
 use crate::record::{Record, header};
@@ -42,9 +43,14 @@ pub enum DecodeError {
 
 /// The record of an event: key, headers and value. `appended_at_ms` is the intake's clock.
 pub fn encode(event: &Event, source: &str, appended_at_ms: i64) -> Record {
+    encode_as(event.identity(), event, source, appended_at_ms)
+}
+
+/// As [`encode`], for those who know the event's identity, so that it is not made twice.
+pub fn encode_as(id: Identity, event: &Event, source: &str, appended_at_ms: i64) -> Record {
     let mut headers = vec![
         header("ce_specversion", b"1.0"),
-        header("ce_id", event.identity().uuid().to_string().as_bytes()),
+        header("ce_id", id.uuid().to_string().as_bytes()),
         header("ce_type", event.type_name().as_bytes()),
         header("ce_source", source.as_bytes()),
         header("content-type", PROTOBUF.as_bytes()),

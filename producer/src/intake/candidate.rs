@@ -2,8 +2,8 @@
 
 use agon_projections::CellKey;
 use agon_projections::fold::refusal_mark;
-use agon_schema::codec::encode_malformed_change;
-use agon_schema::{ContentHash, Event, Identity, NaturalId, Record, Topic, TopicPartition, encode};
+use agon_schema::codec::{encode_as, encode_malformed_change};
+use agon_schema::{ContentHash, Event, Identity, NaturalId, Record, Topic, TopicPartition};
 
 use crate::judge;
 use crate::recent::Key;
@@ -35,9 +35,9 @@ impl Candidate {
     pub fn new(index: usize, entry: &Entry, source_name: &str, partitions: u32) -> Candidate {
         match entry {
             Entry::Event(event) => {
-                let record = encode(event, source_name, 0);
-                let source = TopicPartition::of_key(event.topic(), &record.key, partitions);
                 let identity = event.identity();
+                let record = encode_as(identity, event, source_name, 0);
+                let source = TopicPartition::of_key(event.topic(), &record.key, partitions);
                 Candidate {
                     index,
                     key: Key { source, identity },

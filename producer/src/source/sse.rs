@@ -118,7 +118,7 @@ impl Parser {
         if std::mem::take(&mut self.is_after_cr) && input[0] == b'\n' {
             *input = &input[1..];
         }
-        let end = input.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+        let end = memchr::memchr2(b'\n', b'\r', input);
         let (part, rest) = input.split_at(end.unwrap_or(input.len()));
         if self.line.len() + part.len() > self.bytes_max {
             self.is_skipping = true;

@@ -6,7 +6,8 @@
 //! ```
 //! The log is the truth and the store its cache. So a flush is handed to the operating system and
 //! not synced unless the configuration says so, and whatever cannot be believed at opening is
-//! reported, wiped by the caller and folded anew; see [`OpenError`].
+//! reported, wiped by the caller and folded anew; see [`OpenError`]. After a failed write the
+//! database takes no more until it is opened again, which a later flush does.
 
 mod chain;
 mod error;
@@ -14,12 +15,13 @@ mod inspect;
 mod manifest;
 mod open;
 mod read;
+mod reopen;
 #[cfg(test)]
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use agon_ports::{PortError, ProjectionStore, Scan};
 use agon_projections::row::{Progress, Value};
@@ -29,9 +31,9 @@ use agon_schema::{LogId, TopicPartition};
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, PersistMode};
 
-use chain::Chain;
 pub use error::OpenError;
-use error::{damaged, failed, panic_text};
+use error::{closed, damaged, failed, panic_text};
+use reopen::Writer;
 
 /// A key and its value.
 type Entry = (Vec<u8>, Vec<u8>);
@@ -55,6 +57,9 @@ pub struct StoreConfig {
     pub open_files_max: usize,
     /// Threads that write and merge tables; 2 unless set, at least 1.
     pub worker_threads: usize,
+    /// Least time between two openings of a store that stops after failed writes, ms; 5,000 unless
+    /// set. Meanwhile flushes are refused.
+    pub reopen_pause_ms: u64,
     /// Whether a flush is answered only after an fsync. Off unless set: after a loss of power the
     /// log brings the store forward again.
     pub is_each_flush_synced: bool,
@@ -68,6 +73,7 @@ impl Default for StoreConfig {
             journal_bytes_max: 256 << 20,
             open_files_max: 512,
             worker_threads: 2,
+            reopen_pause_ms: 5_000,
             is_each_flush_synced: false,
         }
     }
@@ -81,12 +87,19 @@ pub struct EmbeddedStore {
 }
 
 struct Inner {
+    /// None while it is opened again, and when that failed.
+    tables: RwLock<Option<Tables>>,
+    dir: PathBuf,
+    log: LogId,
+    config: StoreConfig,
+    /// Held from the look at the stored progress to the end of the write.
+    writer: Mutex<Writer>,
+}
+
+/// What is open. The keyspace goes first.
+struct Tables {
     rows: Keyspace,
     db: Database,
-    dir: PathBuf,
-    is_each_flush_synced: bool,
-    /// Held from the look at the stored progress to the end of the write.
-    writer: Mutex<Chain>,
 }
 
 impl EmbeddedStore {
@@ -103,11 +116,11 @@ impl EmbeddedStore {
         let dir = dir.into();
         let opened = open::open(&dir, log, &config)?;
         let inner = Inner {
-            rows: opened.rows,
-            db: opened.db,
+            tables: RwLock::new(Some(opened.tables)),
             dir,
-            is_each_flush_synced: config.is_each_flush_synced,
-            writer: Mutex::new(opened.chain),
+            log,
+            config,
+            writer: Mutex::new(Writer::new(opened.chain)),
         };
         Ok(EmbeddedStore { inner: Arc::new(inner) })
     }
@@ -126,9 +139,14 @@ impl EmbeddedStore {
     /// # Errors
     /// `Retry::Later` when the disk refuses.
     pub async fn sync(&self) -> Result<(), PortError> {
-        let sync = |inner: &Inner| inner.db.persist(PersistMode::SyncAll);
-        let synced = self.blocking("sync the store".to_owned(), move |inner| Ok(sync(inner)));
-        synced.await?.map_err(|error| failed("sync the store", error))
+        let sync = |tables: &Tables| {
+            let synced = tables.db.persist(PersistMode::SyncAll);
+            synced.map_err(|error| failed("sync the store", error))
+        };
+        self.blocking("sync the store".to_owned(), move |inner| {
+            inner.look(|| "sync the store".to_owned(), sync)
+        })
+        .await
     }
 
     /// Puts any bytes under any key, as damage would.
@@ -137,7 +155,10 @@ impl EmbeddedStore {
     /// When the database refuses.
     #[cfg(any(test, feature = "damage"))]
     pub fn overwrite_raw_for_tests(&self, key: &[u8], value: &[u8]) -> Result<(), PortError> {
-        self.inner.rows.insert(key, value).map_err(|error| failed("overwrite a value", error))
+        let attempted = || "overwrite a value".to_owned();
+        self.inner.look(attempted, |tables| {
+            tables.rows.insert(key, value).map_err(|error| failed(attempted(), error))
+        })
     }
 
     /// Does what may wait for the disk on a thread that may wait. The work goes on when the call
@@ -159,36 +180,60 @@ impl EmbeddedStore {
 }
 
 impl Inner {
+    /// Looks into what is open, and waits while it is opened again.
+    fn look<T>(
+        &self,
+        attempted: impl FnOnce() -> String,
+        look: impl FnOnce(&Tables) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.as_ref().map_or_else(|| Err(closed(attempted())), look)
+    }
+
     /// Writes the rows of a flush, encoded, if its span is the next one.
     fn flush(&self, flush: &Flush) -> Result<(), PortError> {
         let attempted = || format!("flush {} through {}", flush.source, flush.progress.applied);
         let entries = encode(flush).map_err(|reason| PortError::never(attempted(), reason))?;
         // A panic under this lock is in the database; what it has stored is then asked anew.
-        let mut chain = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = self.applied(flush.source, attempted)?;
-        match span_fits(stored, flush.from, flush.progress.applied) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => return Err(PortError::never(attempted(), error)),
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.is_stopped {
+            self.reopen(&mut writer, attempted)?;
         }
-        self.write(&chain, entries).map_err(|error| failed(attempted(), error))?;
-        chain.advance();
-        if chain.is_rotation_due() {
-            match self.rows.rotate_memtable() {
-                Ok(_) => chain.note_rotation(),
-                // The flush is written; the next one tries again.
-                Err(error) => tracing::warn!(%error, "the store cannot write out its memory"),
+        self.look(attempted, |tables| {
+            let stored = tables.applied(flush.source, attempted)?;
+            match span_fits(stored, flush.from, flush.progress.applied) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => return Err(PortError::never(attempted(), error)),
             }
-        }
-        Ok(())
+            let is_synced = self.config.is_each_flush_synced;
+            tables.write(writer.chain.links().into_iter().chain(entries), is_synced).map_err(
+                |error| {
+                    writer.is_stopped = true;
+                    failed(attempted(), error)
+                },
+            )?;
+            writer.chain.advance();
+            if writer.chain.is_rotation_due() {
+                match tables.rows.rotate_memtable() {
+                    Ok(_) => writer.chain.note_rotation(),
+                    // The flush is written; the next one tries again.
+                    Err(error) => tracing::warn!(%error, "the store cannot write out its memory"),
+                }
+            }
+            Ok(())
+        })
     }
+}
 
-    fn write(&self, chain: &Chain, entries: Vec<Entry>) -> fjall::Result<()> {
+impl Tables {
+    fn write(&self, entries: impl Iterator<Item = Entry>, is_synced: bool) -> fjall::Result<()> {
+        self.await_room_in_memory()?;
         let mut batch = self.db.batch();
-        if self.is_each_flush_synced {
+        if is_synced {
             batch = batch.durability(Some(PersistMode::SyncData));
         }
-        for (key, value) in chain.links().into_iter().chain(entries) {
+        for (key, value) in entries {
             batch.insert(&self.rows, key, value);
         }
         batch.commit()
@@ -234,7 +279,9 @@ fn encode(flush: &Flush) -> Result<Vec<Entry>, String> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Err(error) = self.db.persist(PersistMode::SyncAll) {
+        let tables = self.tables.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(tables) = tables else { return };
+        if let Err(error) = tables.db.persist(PersistMode::SyncAll) {
             let dir = self.dir.display();
             tracing::warn!(%error, %dir, "the store could not be synced at its end");
         }
@@ -249,18 +296,29 @@ impl ProjectionStore for EmbeddedStore {
     }
 
     async fn get(&self, keys: Vec<RowKey>) -> Result<Vec<Option<Row>>, PortError> {
-        if let [key] = &keys[..] {
-            // One row is a look into memory, or a block or two from the disk.
-            let row = catch_unwind(AssertUnwindSafe(|| self.inner.get_one(key)));
+        // One row is a look into memory, or a block or two from the disk; unless somebody waits
+        // for the store to be opened again.
+        if let [key] = &keys[..]
+            && self.inner.tables.try_read().is_ok()
+        {
+            let attempted = || format!("get {key}");
+            let get = || self.inner.look(attempted, |tables| tables.get_one(key));
+            let row = catch_unwind(AssertUnwindSafe(get));
             let row = row.map_err(|panic| damaged(format!("get {key}"), panic_text(&*panic)))?;
             return row.map(|row| vec![row]);
         }
         let attempted = format!("get {} rows", keys.len());
-        self.blocking(attempted, move |inner| inner.get(&keys)).await
+        self.blocking(attempted.clone(), move |inner| {
+            inner.look(|| attempted, |tables| tables.get(&keys))
+        })
+        .await
     }
 
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, PortError> {
         let attempted = format!("scan {:?}", scan.prefix);
-        self.blocking(attempted, move |inner| inner.scan(&scan)).await
+        self.blocking(attempted.clone(), move |inner| {
+            inner.look(|| attempted, |tables| tables.scan(&scan))
+        })
+        .await
     }
 }

@@ -117,14 +117,19 @@ pub(super) fn failed(attempted: impl Into<String>, error: fjall::Error) -> PortE
         }
         // Raised once by a failed write and never lowered; it is not said here what failed.
         fjall::Error::Poisoned => {
-            let reason = format!(
-                "the store stopped after a failed write; look for a full or failing disk and \
-                 restart agon; if it stops again, {REMEDY}"
-            );
+            let reason = "the store stopped after a failed write; look for a full or failing \
+                 disk, the next flush opens it again";
             PortError::later(attempted, reason)
         }
         other => damaged(attempted, other),
     }
+}
+
+/// A call to a store that could not be opened again.
+pub(super) fn closed(attempted: impl Into<String>) -> PortError {
+    let reason = "the store stopped after a failed write and could not be opened again yet; its \
+         flushes try it, and say why";
+    PortError::later(attempted, reason)
 }
 
 /// A call that found what was not written so.

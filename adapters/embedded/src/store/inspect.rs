@@ -4,9 +4,9 @@ use agon_ports::{PortError, StoreInspector};
 use async_trait::async_trait;
 
 use super::error::failed;
-use super::{EmbeddedStore, Entry, Inner};
+use super::{EmbeddedStore, Entry, Tables};
 
-impl Inner {
+impl Tables {
     fn raw_values(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, PortError> {
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
@@ -50,7 +50,10 @@ impl Inner {
 impl StoreInspector for EmbeddedStore {
     async fn values(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, PortError> {
         let attempted = format!("look at {} values", keys.len());
-        self.blocking(attempted, move |inner| inner.raw_values(&keys)).await
+        self.blocking(attempted.clone(), move |inner| {
+            inner.look(|| attempted, |tables| tables.raw_values(&keys))
+        })
+        .await
     }
 
     async fn entries(
@@ -60,6 +63,9 @@ impl StoreInspector for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PortError> {
         let attempted = format!("look under {prefix:02x?}");
-        self.blocking(attempted, move |inner| inner.raw_entries(&prefix, after, limit)).await
+        self.blocking(attempted.clone(), move |inner| {
+            inner.look(|| attempted, |tables| tables.raw_entries(&prefix, after, limit))
+        })
+        .await
     }
 }

@@ -10,10 +10,10 @@ use agon_schema::LogId;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use uuid::Uuid;
 
-use super::StoreConfig;
 use super::chain::{Chain, LINKS};
 use super::error::{OpenError, panic_text};
 use super::manifest;
+use super::{StoreConfig, Tables};
 
 /// The version of what this module writes: keys, values, links and marker.
 const STORE_VERSION: u32 = 1;
@@ -28,8 +28,7 @@ const OPEN_FILES_MIN: usize = 16;
 
 /// An open store and where its chain goes on.
 pub(super) struct Opened {
-    pub(super) db: Database,
-    pub(super) rows: Keyspace,
+    pub(super) tables: Tables,
     pub(super) chain: Chain,
 }
 
@@ -63,7 +62,7 @@ fn open_database(dir: &Path, log: LogId, config: &StoreConfig) -> Result<Opened,
             return Err(OpenError::damaged(dir, "it has rows, but does not say of which log"));
         }
         let chain = make(&db, &rows, version, log).map_err(of_database)?;
-        return Ok(Opened { db, rows, chain });
+        return Ok(Opened { tables: Tables { rows, db }, chain });
     };
     check_marker(dir, &marker, version, log)?;
     let mut links = Vec::new();
@@ -74,7 +73,7 @@ fn open_database(dir: &Path, log: LogId, config: &StoreConfig) -> Result<Opened,
     let chain = Chain::resume(links.into_iter()).map_err(|what| {
         OpenError::damaged(dir, format!("its chain of flushes is broken: {what}"))
     })?;
-    Ok(Opened { db, rows, chain })
+    Ok(Opened { tables: Tables { rows, db }, chain })
 }
 
 /// Writes the marker and the first link into an empty store.

@@ -7,10 +7,10 @@ use agon_projections::row_bytes::{key_bytes, key_of_bytes, prefix_bytes, row_of_
 use agon_projections::{Row, RowKey};
 use fjall::{Guard, Readable};
 
-use super::Inner;
+use super::Tables;
 use super::error::{damaged, failed};
 
-impl Inner {
+impl Tables {
     /// One row. Short enough to be read where it is asked for.
     pub(super) fn get_one(&self, key: &RowKey) -> Result<Option<Row>, PortError> {
         let bytes = key_bytes(key);

@@ -5,4 +5,5 @@
 mod damage;
 mod kill;
 mod refusals;
+mod stopped;
 mod support;

@@ -25,7 +25,7 @@ use crate::{CqlAddress, meta, migrations};
 /// Any number may be open on one keyspace, in this process and in others, and flush the same
 /// partitions: what they write is the same, or older and then without effect.
 pub struct ScyllaStore {
-    /// Named where a flush fails.
+    /// Named where something fails.
     address: CqlAddress,
     reader: Reader,
     settings: StoreSettings,
@@ -155,8 +155,8 @@ impl ProjectionStore for ScyllaStore {
 
     async fn get(&self, keys: Vec<RowKey>) -> Result<Vec<Option<Row>>, PortError> {
         let attempted = match &keys[..] {
-            [key] => format!("read {key}"),
-            keys => format!("read {} rows", keys.len()),
+            [key] => format!("read {key} at {}", self.address),
+            keys => format!("read {} rows at {}", keys.len(), self.address),
         };
         self.reader.get(keys).await.map_err(|error| error.into_port(attempted))
     }
@@ -164,6 +164,7 @@ impl ProjectionStore for ScyllaStore {
     async fn scan(&self, scan: Scan) -> Result<Vec<Row>, PortError> {
         let Scan { prefix, after, order, limit } = &scan;
         let rows = self.reader.scan(prefix, after.as_ref(), *order, *limit).await;
-        rows.map_err(|error| error.into_port(format!("read rows under {prefix:?}")))
+        let attempted = || format!("read rows under {prefix:?} at {}", self.address);
+        rows.map_err(|error| error.into_port(attempted()))
     }
 }

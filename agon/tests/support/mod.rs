@@ -3,6 +3,7 @@
 
 pub mod balancer;
 pub mod cql;
+pub mod names;
 pub mod nodes;
 pub mod replay;
 pub mod servers;

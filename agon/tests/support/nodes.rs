@@ -72,6 +72,16 @@ impl Nodes {
         self.away.push((server, node, "resume"));
     }
 
+    /// Starts a node again with what its files say now; it answers when this returns.
+    pub fn restart(&self, server: Server, node: u32) {
+        assert!(self.said_yes("restart", server, node), "restart {server:?} {node}");
+    }
+
+    /// The configuration of a node.
+    pub fn file(&self, server: Server, node: u32, name: &str) -> PathBuf {
+        self.dir.join(format!("{}-{node}", server.name())).join(name)
+    }
+
     /// Brings back what is away; a killed one answers when this returns.
     pub fn bring_back(&mut self) {
         for (server, node, mends) in self.take_away() {

@@ -11,6 +11,7 @@ use agon_kafka::{KafkaLog, KafkaSettings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::names::Names;
 use super::{PASSWORD, agon, http, stderr, stdout, text};
 
 /// How long something may take that must come; only a failing test waits so long.
@@ -23,6 +24,8 @@ pub struct Deployment {
     pub prefix: String,
     /// Settings of every command: users and passwords.
     pub variables: Vec<(&'static str, String)>,
+    /// What its processes resolve, instead of what this machine does.
+    pub names: Option<Names>,
     /// Configuration and logs of its processes.
     dir: TempDir,
 }
@@ -48,6 +51,7 @@ impl Deployment {
             store: format!("cql://{cql}/{name}"),
             prefix: format!("{name}."),
             variables: Vec::new(),
+            names: None,
             dir: TempDir::new().unwrap(),
         }
     }
@@ -59,6 +63,7 @@ impl Deployment {
             store: store.to_owned(),
             prefix: prefix.to_owned(),
             variables: self.variables.clone(),
+            names: None,
             dir: TempDir::new().unwrap(),
         }
     }
@@ -72,7 +77,8 @@ impl Deployment {
 
     /// A command on this deployment.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = agon(args);
+        let command = agon(args);
+        let mut command = self.names.as_ref().map_or(command, |names| names.around(args));
         command.args(self.options()).current_dir(self.dir.path());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command

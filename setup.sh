@@ -166,20 +166,25 @@ make_namespace() {
   act 'make the namespace agon' kube apply --validate=strict -f k8s/base/namespace.yaml
 }
 
-# The password is made here, once, and is in no file and no command line.
+# Passwords are made here, once, and are in no file and no command line.
 make_secrets() {
-  if [ -z "$dry_run" ] && kube_agon get secret agon-grafana >/dev/null 2>&1; then return; fi
-  act "make the Secret agon-grafana, Grafana's password" make_secret
+  make_secret agon-grafana "Grafana's password"
+  make_secret agon-admin "the first administrator's password"
 }
 
 make_secret() {
+  if [ -z "$dry_run" ] && kube_agon get secret "$1" >/dev/null 2>&1; then return; fi
+  act "make the Secret $1, $2" random_password "$1"
+}
+
+random_password() {
   local password
   password=$(head -c 24 /dev/urandom | base64 | tr '+/' 'xy')
   kube_agon apply --validate=strict -f - <<SECRET
 apiVersion: v1
 kind: Secret
 metadata:
-  name: agon-grafana
+  name: $1
   labels: { app.kubernetes.io/part-of: agon, app.kubernetes.io/managed-by: agon-setup }
 stringData:
   password: $password
@@ -196,10 +201,10 @@ apply() {
   fi
   local found status=0
   found=$(changes) || status=$?
-  # A Job's template cannot be changed; one that would be is made anew, and finds what it made.
-  if [ "$status" = 2 ] && kube_agon get job agon-init >/dev/null 2>&1; then
-    act 'remove the Job agon-init: its settings have changed' \
-      kube_agon delete job agon-init --cascade=foreground
+  # A Job's template cannot be changed; those that would be are made anew, and find what they made.
+  if [ "$status" = 2 ] && [ -n "$(kube_agon get jobs --selector "$ours" -o name)" ]; then
+    act 'remove the Jobs: their settings have changed' \
+      kube_agon delete jobs --selector "$ours" --cascade=foreground
     found=$(changes) || status=$?
   fi
   if [ "$status" = 0 ]; then
@@ -225,9 +230,11 @@ Prometheus  http://$host:30900
 
 Is it ready?
   curl http://$host:30080/readyz
-Make the first user, then write and read as README.md says:
-  kubectl --context $context -n agon exec -i deploy/agon-api -c agon -- \\
-    agon user add admin --role admin --password-stdin <<< 'a password of yours'
+Log in as the administrator, user admin, then write and read as README.md says:
+  password=\$(kubectl --context $context -n agon get secret agon-admin \\
+    -o jsonpath='{.data.password}' | base64 -d)
+  curl http://$host:30080/login -H 'content-type: application/json' \\
+    -d '{"username": "admin", "password": "'"\$password"'"}'
 URLS
 }
 

@@ -228,4 +228,13 @@ fn a_password_comes_from_a_file_that_not_everyone_may_read() {
         assert!(!said.contains("otters"), "{said}");
     }
     assert!(stdout(&expect(0, &["user", "list", "--data", &place])).contains("ana\tadmin"));
+    // As often as one likes, as the Job in Kubernetes does it.
+    expect(2, &from_file);
+    let again = [&from_file[..], &["--or-set-password"]].concat();
+    assert!(stderr(&expect(0, &again)).contains("ana is there with this password"));
+    std::fs::write(&file, "eight-loud-herons-17").unwrap();
+    let set = stderr(&expect(0, &again));
+    assert!(set.contains("logged out") && !set.contains("herons"), "{set}");
+    let other = ["--role", "viewer", "--or-set-password"];
+    expect(2, &[&from_file[..], &other].concat());
 }

@@ -48,4 +48,4 @@ pub use query::{Parameters, PathParameters, QueryString};
 pub use request::{Caller, Peer, RequestId};
 pub use routes::{BASE, Route, RouteError, Routes};
 pub use serve::{BindError, Drained, ServeSettings, bind, serve};
-pub use users::{User, UserError, Users, generate_password};
+pub use users::{Ensured, User, UserError, Users, generate_password};

@@ -60,6 +60,17 @@ struct Stored {
     created_at: String,
 }
 
+/// What came of [`Users::ensure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// There was no such user.
+    Added,
+    /// There was one with this password.
+    AsItWas,
+    /// There was one with another password.
+    GivenPassword,
+}
+
 /// A user whose password was right, with what a token needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoggedIn {
@@ -90,13 +101,10 @@ impl Users {
         if !is_name(name) {
             return Err(UserError::BadName(name.to_owned()));
         }
-        if !(PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX).contains(&password.len()) {
-            return Err(UserError::BadPassword);
-        }
         let stored = Stored {
             name: name.to_owned(),
             roles: roles.to_vec(),
-            password_hash: self.passwords.hash(password.to_owned()).await?,
+            password_hash: self.hash(password).await?,
             session_version: 1,
             created_at: self.clock.now().to_string(),
         };
@@ -104,6 +112,48 @@ impl Users {
             Put::Stored(_) => Ok(seen(stored)),
             Put::Conflict(_) => Err(UserError::Exists(name.to_owned())),
         }
+    }
+
+    /// Sees to it that there is such a user with this password: adds one, or gives the one who is
+    /// there this password, which ends the sessions of the old one. Repeated, it changes nothing.
+    ///
+    /// # Errors
+    /// As [`Users::add`]; a user of this name with other roles is left alone.
+    pub async fn ensure(
+        &self,
+        name: &str,
+        password: &str,
+        roles: &[Role],
+    ) -> Result<Ensured, UserError> {
+        // Who changes the user in between has been here: then once more, with what it left.
+        loop {
+            let Some((mut user, version)) = self.get(name).await? else {
+                match self.add(name, password, roles).await {
+                    Err(UserError::Exists(_)) => continue,
+                    added => return added.map(|_| Ensured::Added),
+                }
+            };
+            if user.roles != roles {
+                return Err(UserError::Exists(name.to_owned()));
+            }
+            let hash = Some(user.password_hash.clone());
+            if self.passwords.verify(password.to_owned(), hash).await? {
+                return Ok(Ensured::AsItWas);
+            }
+            user.password_hash = self.hash(password).await?;
+            user.session_version += 1;
+            if let Put::Stored(_) = self.store.put(&key(name), &encode(&user)?, version).await? {
+                return Ok(Ensured::GivenPassword);
+            }
+        }
+    }
+
+    /// The hash of a password that may be chosen.
+    async fn hash(&self, password: &str) -> Result<String, UserError> {
+        if !(PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX).contains(&password.len()) {
+            return Err(UserError::BadPassword);
+        }
+        Ok(self.passwords.hash(password.to_owned()).await?)
     }
 
     /// All users, by the bytes of their names.

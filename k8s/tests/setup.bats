@@ -58,6 +58,8 @@ setup() {
     run ./setup.sh --cluster "$cluster" --dry-run
     [ "$status" = 0 ]
     has "would make"
+    has 'Secret agon-admin'
+    has 'http://127.0.0.1:30080/login'
     has "would run: kubectl apply"
     has 'http://127.0.0.1:30080'
     run ./teardown.sh --cluster "$cluster" --dry-run

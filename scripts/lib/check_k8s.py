@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -92,8 +93,13 @@ def refused(agon, command, settings):
         key: re.sub(r":\d+$", ":0", value) if key.endswith("LISTEN") else value
         for key, value in settings.items()
     }
-    command = [agon, *command, "--wait", "1ms"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
+    with tempfile.NamedTemporaryFile("w") as secret:
+        secret.write("seven-quiet-otters-92")
+        secret.flush()
+        # What a file of a Secret says.
+        command = [re.sub(r"^(--[a-z-]+-file)=.*", rf"\1={secret.name}", word) for word in command]
+        command = [agon, *command, "--wait", "1ms"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     if ended.returncode == NOT_THERE:
         return None
     return f"{' '.join(command)}: {ended.returncode}, not {NOT_THERE}: {ended.stderr.strip()}"
@@ -132,6 +138,8 @@ def controls(documents, project, agon):
         "another account": lambda o, _: pod(o).update(serviceAccountName="none"),
         "a lost map": lambda o, _: api(o)["envFrom"][0]["configMapRef"].update(name="none"),
         "a lost secret": lambda o, _: api(o)["envFrom"][1]["secretRef"].pop("optional"),
+        "a lost file": lambda o, _: o["Job", "agon-admin"]["spec"]["template"]["spec"]
+            ["containers"][0]["args"].append("--password-file=/secrets/none"),
         "a lost port": lambda o, _: api(o)["ports"].pop(0),
         "a lost service": lambda _, all_: all_.remove(
             next(d for d in all_ if d["metadata"]["name"] == "agon-api-metrics")),

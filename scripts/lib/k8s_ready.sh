@@ -2,13 +2,14 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # the label and the deadline are the reader's
 
-# The servers, what makes topics and tables on them, and the rest.
+# The servers, what makes topics, tables and the first user on them, and the rest.
 wait_ready() {
   local end=$((SECONDS + deadline)) name
   for name in $(kube_agon get statefulsets --selector "$ours" -o name); do
     rolled_out "$name" "$end"
   done
   job_done agon-init "$end"
+  job_done agon-admin "$end"
   for name in $(kube_agon get deployments --selector "$ours" -o name); do
     rolled_out "$name" "$end"
   done

@@ -7,7 +7,7 @@ import re
 import yaml
 
 # What setup.sh makes, with its keys.
-SECRETS = {"agon-grafana": {"password"}}
+SECRETS = {"agon-grafana": {"password"}, "agon-admin": {"password"}}
 TOPICS_FILE = "schema/src/topic.rs"
 GROUP_FILE = "adapters/kafka/src/group/mod.rs"
 
@@ -73,6 +73,12 @@ def in_pod(documents, workload):
                 yield f"{name}: no volume {mount['name']}"
             elif "subPath" in mount and mount["subPath"] not in (volumes[mount["name"]] or ()):
                 yield f"{name}: no key {mount['subPath']} in volume {mount['name']}"
+        files = {f"{mount['mountPath']}/{key}" for mount in container.get("volumeMounts", [])
+                 for key in volumes.get(mount["name"]) or ()}
+        for argument in container.get("args", []):
+            option, _, path = argument.partition("=")
+            if option.endswith("-file") and path not in files:
+                yield f"{name}: {argument} is in no volume"
         for part in ("startupProbe", "livenessProbe", "readinessProbe"):
             probe = container.get(part, {})
             port = (probe.get("httpGet") or probe.get("tcpSocket") or {}).get("port")

@@ -364,6 +364,10 @@ pub enum User {
         /// Read the password from the first line of a file that not everyone may read.
         #[arg(long, value_name = "FILE", conflicts_with = "password_stdin")]
         password_file: Option<PathBuf>,
+        /// Where there is such a user with these roles, give it this password, which ends its
+        /// sessions. With the password that it has nothing is changed.
+        #[arg(long)]
+        or_set_password: bool,
         #[command(flatten)]
         place: Place,
     },

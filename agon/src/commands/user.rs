@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use agon_edge::{Role, Users};
+use agon_edge::{Ensured, Role, Users};
 use agon_memory::SystemClock;
 
 use crate::cli::{Place, User};
@@ -24,12 +24,16 @@ const ALL_MAY_READ: u32 = 0o004;
 /// A name or password out of bounds, a directory that is in use or cannot be read.
 pub async fn run(command: User) -> Result<(), Exit> {
     match command {
-        User::Add { name, role, password_stdin: _, password_file, place } => {
+        User::Add { name, role, password_stdin: _, password_file, or_set_password, place } => {
             let password = match password_file {
                 Some(path) => of_file(&path)?,
                 None => first_line(std::io::stdin(), "standard input")?,
             };
-            add(&name, &password, &role, &place).await
+            let users = users(&place).await?;
+            match or_set_password {
+                true => ensure(&name, &password, &role, &users).await,
+                false => add(&name, &password, &role, &users).await,
+            }
         }
         User::List { place } => list(&place).await,
     }
@@ -60,10 +64,25 @@ fn first_line(from: impl Read, place: &str) -> Result<String, Exit> {
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-async fn add(name: &str, password: &str, roles: &[Role], place: &Place) -> Result<(), Exit> {
-    users(place).await?.add(name, password, roles).await.map_err(Exit::usage)?;
+async fn add(name: &str, password: &str, roles: &[Role], users: &Users) -> Result<(), Exit> {
+    users.add(name, password, roles).await.map_err(Exit::usage)?;
+    say_added(name, roles);
+    Ok(())
+}
+
+fn say_added(name: &str, roles: &[Role]) {
     let roles: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     output::say(format_args!("added {name} with role {}", roles.join(", ")));
+}
+
+async fn ensure(name: &str, password: &str, roles: &[Role], users: &Users) -> Result<(), Exit> {
+    match users.ensure(name, password, roles).await.map_err(Exit::usage)? {
+        Ensured::Added => say_added(name, roles),
+        Ensured::AsItWas => output::say(format_args!("{name} is there with this password")),
+        Ensured::GivenPassword => output::say(format_args!(
+            "{name} has this password now; whoever was logged in by the old one is logged out"
+        )),
+    }
     Ok(())
 }
 

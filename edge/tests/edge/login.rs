@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use agon_edge::throttle::Rate;
-use agon_edge::{AuthSettings, Limits, Peer, Role, UserError};
+use agon_edge::{AuthSettings, Ensured, Limits, Peer, Role, UserError};
 use agon_ports::ControlStore;
 use axum::body::Body;
 use axum::http::Request;
@@ -34,6 +34,29 @@ async fn a_name_and_its_password_give_a_token_that_works() {
     assert_eq!(site.post_with_token("/api/v1/write", token, "{}").await.status, 403);
     let based = json!({"username": "watcher", "password": PASSWORD}).to_string();
     assert_eq!(site.post("/api/v1/login", based).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_user_is_given_a_password_once_and_the_sessions_of_the_old_one_end() {
+    let settings = AuthSettings { session_check_ms: 0, ..AuthSettings::default() };
+    let site = Site::with(settings, Limits::default()).await;
+    let ensure =
+        async |password: &str, role| site.auth.users().ensure("machine", password, &[role]).await;
+    assert_eq!(ensure(PASSWORD, Role::Producer).await.unwrap(), Ensured::Added);
+    let answer = site.login("machine", PASSWORD).await.json();
+    let token = answer["access_token"].as_str().unwrap();
+    assert_eq!(ensure(PASSWORD, Role::Producer).await.unwrap(), Ensured::AsItWas);
+    assert_eq!(site.post_with_token("/api/v1/write", token, r#"{"name":"x"}"#).await.status, 200);
+    let other = "eight-loud-herons-17";
+    // Nobody is made what the other one was not.
+    let taken = ensure(other, Role::Viewer).await.unwrap_err();
+    assert!(matches!(taken, UserError::Exists(_)), "{taken}");
+    assert!(matches!(ensure("short", Role::Producer).await, Err(UserError::BadPassword)));
+    assert_eq!(ensure(other, Role::Producer).await.unwrap(), Ensured::GivenPassword);
+    assert_eq!(site.login("machine", PASSWORD).await.status, 401);
+    assert_eq!(site.login("machine", other).await.status, 200);
+    assert_eq!(site.post_with_token("/api/v1/write", token, r#"{"name":"x"}"#).await.status, 401);
+    assert_eq!(site.auth.users().list().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! What a start may stand on that is fine on one's own machine and unsafe where others reach it.
 //! With `--profile production` all that is found refuses to start, at once and each with its
-//! remedy; else each is a warning. Here alone is said what is unsafe.
+//! remedy; else each is a warning. Here alone is said what is unsafe: [`Start`] gathers what is so,
+//! and the checks judge that and ask nobody.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,7 +143,51 @@ pub struct Password {
     /// Whether it is too short, or the user's name.
     pub is_weak: bool,
     /// The file that it stands in.
-    pub file: Option<PathBuf>,
+    pub file: Option<SecretFile>,
+}
+
+/// A file that holds a secret.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    path: PathBuf,
+    /// Whether every user of the machine may read it.
+    is_open: bool,
+}
+
+impl SecretFile {
+    /// Looks at the file; one that is not there is open to nobody.
+    pub fn look(path: &Path) -> SecretFile {
+        let found = std::fs::metadata(path);
+        let is_open = found.is_ok_and(|found| found.permissions().mode() & 0o004 != 0);
+        SecretFile { path: path.to_owned(), is_open }
+    }
+}
+
+/// Where a process listens.
+#[derive(Clone, Debug, Default)]
+struct Listening {
+    /// As it was given.
+    text: String,
+    /// What it stands for; none where it is no address, which is refused when it is taken.
+    ips: Vec<IpAddr>,
+}
+
+impl Listening {
+    /// Asks for the addresses of a name.
+    fn look(text: &str) -> Listening {
+        let addresses = text.to_socket_addrs().into_iter().flatten();
+        Listening { text: text.to_owned(), ips: addresses.map(|address| address.ip()).collect() }
+    }
+
+    /// Whether it may be reached from beyond networks of one's own.
+    fn is_public(&self) -> bool {
+        self.ips.iter().any(|ip| match ip.to_canonical() {
+            IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+            IpAddr::V6(ip) => {
+                !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local())
+            }
+        })
+    }
 }
 
 /// The way to a server.
@@ -155,7 +200,7 @@ pub struct Link {
     /// The password that is proved there.
     pub password: Option<Password>,
     /// Files of other secrets.
-    pub secret_files: Vec<PathBuf>,
+    pub secret_files: Vec<SecretFile>,
 }
 
 /// The administrator whom `serve` makes of itself.
@@ -185,8 +230,8 @@ impl fmt::Display for FirstAdmin {
 pub struct Start {
     demo: bool,
     first_admin: Option<FirstAdmin>,
-    listen: String,
-    metrics_listen: Option<String>,
+    listen: Listening,
+    metrics_listen: Option<Listening>,
     log: Option<Link>,
     store: Option<Link>,
     is_source_anonymous: bool,
@@ -218,8 +263,8 @@ impl Start {
 
     fn of_listen(listen: &cli::Listen) -> Start {
         Start {
-            listen: listen.listen.clone(),
-            metrics_listen: listen.metrics_listen.clone(),
+            listen: Listening::look(&listen.listen),
+            metrics_listen: listen.metrics_listen.as_deref().map(Listening::look),
             has_faults: cfg!(feature = "faults"),
             ..Start::default()
         }
@@ -279,24 +324,14 @@ async fn first_admin(data: &Path) -> Result<Option<FirstAdmin>, Exit> {
 
 fn public_metrics(start: &Start) -> Option<String> {
     match &start.metrics_listen {
-        None if is_public(&start.listen) => {
-            Some(format!("/metrics is shown to all who reach --listen {}", start.listen))
+        None if start.listen.is_public() => {
+            Some(format!("/metrics is shown to all who reach --listen {}", start.listen.text))
         }
-        Some(own) if is_public(own) => {
-            Some(format!("/metrics is shown to all who reach --metrics-listen {own}"))
+        Some(own) if own.is_public() => {
+            Some(format!("/metrics is shown to all who reach --metrics-listen {}", own.text))
         }
         _ => None,
     }
-}
-
-/// Whether a process that listens there may be reached from beyond networks of one's own. An
-/// address that is none is refused when it is taken.
-fn is_public(listen: &str) -> bool {
-    let mut addresses = listen.to_socket_addrs().into_iter().flatten();
-    addresses.any(|address: SocketAddr| match address.ip().to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    })
 }
 
 fn plaintext(setting: &str, link: Option<&Link>) -> Option<String> {
@@ -338,10 +373,6 @@ fn open_secret_file(start: &Start) -> Option<String> {
         link.secret_files.iter().chain(of_password)
     });
     let open: Vec<String> =
-        files.filter(|file| others_read(file)).map(|file| file.display().to_string()).collect();
+        files.filter(|file| file.is_open).map(|file| file.path.display().to_string()).collect();
     (!open.is_empty()).then(|| format!("every user here may read {}", open.join(", ")))
-}
-
-fn others_read(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
 }

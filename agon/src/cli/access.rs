@@ -9,7 +9,7 @@ use agon_scylla::CqlAddress;
 use clap::Args;
 
 use crate::exit::Exit;
-use crate::production::{Link, Password};
+use crate::production::{Link, Password, SecretFile};
 
 /// Options that are variables and keys of the file alone.
 pub const SECRETS: [&str; 2] = ["log_password", "store_password"];
@@ -100,7 +100,7 @@ impl LogAccess {
             address: address.to_string(),
             has_tls: self.log_tls,
             password: password("--log-user", self.log_user.as_deref(), secret, is_sent),
-            secret_files: self.log_key.iter().cloned().collect(),
+            secret_files: self.log_key.iter().map(|key| SecretFile::look(key)).collect(),
         }
     }
 
@@ -168,7 +168,7 @@ fn password(
 ) -> Option<Password> {
     let Secret { text, file } = secret?;
     let is_weak = text.chars().count() < PASSWORD_CHARS_MIN || user == Some(text);
-    Some(Password { of, is_sent, is_weak, file: file.clone() })
+    Some(Password { of, is_sent, is_weak, file: file.as_deref().map(SecretFile::look) })
 }
 
 /// User and password, both or neither.

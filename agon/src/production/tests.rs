@@ -12,8 +12,8 @@ fn safe() -> Start {
         secret_files: Vec::new(),
     };
     Start {
-        listen: "0.0.0.0:8080".into(),
-        metrics_listen: Some("127.0.0.1:9100".into()),
+        listen: Listening::look("0.0.0.0:8080"),
+        metrics_listen: Some(Listening::look("127.0.0.1:9100")),
         log: Some(link("kafka://k-1:9093,k-2:9093", "--log-user")),
         store: Some(link("cql://c-1:9042,c-2:9042/agon", "--store-user")),
         ..Start::default()
@@ -48,7 +48,7 @@ fn each_row_finds_its_own() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mode = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(file.path(), mode).unwrap();
-    let (of_password, of_key) = (file.path().to_owned(), file.path().to_owned());
+    let (of_password, of_key) = (SecretFile::look(file.path()), SecretFile::look(file.path()));
     let rows: Vec<(&str, Change)> = vec![
         ("demo", Box::new(|s| s.demo = true)),
         ("generated-password", Box::new(|s| s.first_admin = Some(FirstAdmin::ToBeMade))),
@@ -57,9 +57,12 @@ fn each_row_finds_its_own() {
             Box::new(|s| s.first_admin = Some(FirstAdmin::InFile("data/credentials".into()))),
         ),
         ("public-metrics", Box::new(|s| s.metrics_listen = None)),
-        ("public-metrics", Box::new(|s| s.metrics_listen = Some("0.0.0.0:9100".into()))),
-        ("public-metrics", Box::new(|s| s.metrics_listen = Some("[::]:9100".into()))),
-        ("public-metrics", Box::new(|s| s.metrics_listen = Some("192.0.2.7:9100".into()))),
+        ("public-metrics", Box::new(|s| s.metrics_listen = Some(Listening::look("0.0.0.0:9100")))),
+        ("public-metrics", Box::new(|s| s.metrics_listen = Some(Listening::look("[::]:9100")))),
+        (
+            "public-metrics",
+            Box::new(|s| s.metrics_listen = Some(Listening::look("192.0.2.7:9100"))),
+        ),
         (
             "log-plaintext",
             Box::new(|s| {
@@ -94,7 +97,7 @@ fn what_is_near_is_not_found() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let mode = std::fs::Permissions::from_mode(0o440);
     std::fs::set_permissions(file.path(), mode).unwrap();
-    let of_password = file.path().to_owned();
+    let of_password = SecretFile::look(file.path());
     let here = |address: &str| Link { address: address.into(), ..Link::default() };
     let (one, three) =
         (here("kafka://127.0.0.1:1"), here("kafka://[::1]:1,localhost:2,127.9.9.9:3"));
@@ -105,13 +108,13 @@ fn what_is_near_is_not_found() {
         Box::new(|s| *log(s) = one),
         Box::new(|s| *log(s) = three),
         Box::new(|s| *store(s) = cassandra),
-        Box::new(|s| (s.listen, s.metrics_listen) = ("127.0.0.1:8080".into(), None)),
-        Box::new(|s| (s.listen, s.metrics_listen) = ("10.1.2.3:8080".into(), None)),
-        Box::new(|s| s.metrics_listen = Some("192.168.7.7:9100".into())),
-        Box::new(|s| s.metrics_listen = Some("[fd00::7]:9100".into())),
-        Box::new(|s| s.metrics_listen = Some("no address".into())),
+        Box::new(|s| (s.listen, s.metrics_listen) = (Listening::look("127.0.0.1:8080"), None)),
+        Box::new(|s| (s.listen, s.metrics_listen) = (Listening::look("10.1.2.3:8080"), None)),
+        Box::new(|s| s.metrics_listen = Some(Listening::look("192.168.7.7:9100"))),
+        Box::new(|s| s.metrics_listen = Some(Listening::look("[fd00::7]:9100"))),
+        Box::new(|s| s.metrics_listen = Some(Listening::look("no address"))),
         Box::new(|s| password(store(s)).file = Some(of_password)),
-        Box::new(|s| log(s).secret_files.push("/nowhere".into())),
+        Box::new(|s| log(s).secret_files.push(SecretFile::look("/nowhere".as_ref()))),
     ];
     for (index, change) in rows.into_iter().enumerate() {
         assert_eq!(found(change), Vec::<String>::new(), "row {index}");

@@ -5,15 +5,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agon_embedded::files::{DataDir, DiskFiles};
-use agon_embedded::log::{EmbeddedLog, OpenOptions};
-use agon_ports::{Append, EventLog, ReadLimits};
+use agon_ports::{Append, EventLog, LogRecord};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use support::{Server, add_user, expect, http, matches_csv, text};
+use support::{Server, add_user, expect, http, log, matches_csv, text};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -188,23 +185,9 @@ async fn every_metric_is_there_from_the_start_and_moves() {
 
 /// Appends every record of a log once more, as a producer does whose answer was lost.
 async fn say_everything_again(data: &Path) -> usize {
-    let dir = DataDir::open(Arc::new(DiskFiles), data).unwrap();
-    let files = Arc::clone(dir.files());
-    let log = EmbeddedLog::open(files, dir.log_dir(), OpenOptions::default()).unwrap();
-    let ends = log.ends().await.unwrap();
-    let all: u64 = ends.values().sum();
-    let mut reader = log.read(ends.keys().map(|source| (*source, 0)).collect()).await.unwrap();
-    let mut copies = Vec::new();
-    while (copies.len() as u64) < all {
-        let limits = ReadLimits { records_max: 1000, bytes_max: 1 << 20 };
-        let page = reader.next(limits, PATIENCE).await.unwrap();
-        assert!(!page.is_empty());
-        let append = |read: agon_ports::LogRecord| Append {
-            target: read.position.source,
-            record: read.record,
-        };
-        copies.extend(page.into_iter().map(append));
-    }
+    let log = log::open(data);
+    let append = |read: LogRecord| Append { target: read.position.source, record: read.record };
+    let copies: Vec<_> = log::records(&log).await.into_iter().map(append).collect();
     let count = copies.len();
     log.append(copies).await.unwrap();
     count

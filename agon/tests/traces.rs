@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agon_embedded::files::{DataDir, DiskFiles};
-use agon_embedded::log::{EmbeddedLog, OpenOptions};
-use agon_ports::{EventLog, ReadLimits};
+use agon_ports::LogRecord;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -26,7 +24,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use prost::Message;
 use serde_json::{Value, json};
 use support::servers::Deployment;
-use support::{Server, add_user, http};
+use support::{Server, add_user, http, log};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -191,23 +189,11 @@ async fn said(server: &Server, words: &str) -> usize {
 
 /// What each record of a log says of its trace.
 async fn traceparents(data: &Path) -> Vec<Option<String>> {
-    let dir = DataDir::open(Arc::new(DiskFiles), data).unwrap();
-    let files = Arc::clone(dir.files());
-    let log = EmbeddedLog::open(files, dir.log_dir(), OpenOptions::default()).unwrap();
-    let ends = log.ends().await.unwrap();
-    let all: u64 = ends.values().sum();
-    let mut reader = log.read(ends.keys().map(|source| (*source, 0)).collect()).await.unwrap();
-    let mut found = Vec::new();
-    while (found.len() as u64) < all {
-        let limits = ReadLimits { records_max: 1000, bytes_max: 1 << 20 };
-        let page = reader.next(limits, PATIENCE).await.unwrap();
-        assert!(!page.is_empty());
-        found.extend(page.iter().map(|read| {
-            let text = read.record.header("traceparent")?;
-            Some(String::from_utf8(text.to_vec()).unwrap())
-        }));
-    }
-    found
+    let said = |read: &LogRecord| {
+        let text = read.record.header("traceparent")?;
+        Some(String::from_utf8(text.to_vec()).unwrap())
+    };
+    log::records(&log::open(data)).await.iter().map(said).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 
 pub mod balancer;
 pub mod cql;
+pub mod log;
 pub mod names;
 pub mod nodes;
 pub mod replay;

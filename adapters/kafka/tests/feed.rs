@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agon_kafka::{
     InitSettings, KafkaAddress, KafkaFeed, KafkaLog, KafkaPublisher, KafkaSettings,
     KafkaSubscriber, init,
 };
 use agon_ports::conformance::change_feed::ChangeFeedFixture;
-use agon_ports::{Change, ChangePublisher, ChangeSubscriber, Heard};
+use agon_ports::{Change, ChangePublisher, ChangeSubscriber, Heard, Retry};
 use agon_projections::row::Value;
 use agon_projections::{CellKey, Row, RowKey};
 use agon_schema::{Topic, TopicPartition};
@@ -49,7 +49,14 @@ async fn made() -> (KafkaFeed, String) {
         changes_retention_ms: 3_600_000,
     };
     init(&address, &settings, wanted).await.unwrap();
-    (KafkaFeed::new(&KafkaLog::open(&address, settings).await.unwrap()), topic)
+    let feed = KafkaFeed::new(&KafkaLog::open(&address, settings).await.unwrap());
+    // A broker that just made the topic may not lead it yet; a role asks again, and so do we.
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = feed.subscriber().await {
+        assert!(error.retry == Retry::Later && Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    (feed, topic)
 }
 
 #[derive(Default)]

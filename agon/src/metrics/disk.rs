@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agon_embedded::files::Room;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
@@ -12,13 +13,6 @@ pub struct Disk {
     path: PathBuf,
     free: IntGauge,
     size: IntGauge,
-}
-
-/// What a file system says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Room {
-    free_bytes: u64,
-    size_bytes: u64,
 }
 
 impl Disk {
@@ -48,51 +42,16 @@ impl Collector for Disk {
 
     /// Nothing, where the directory cannot be asked: no figure is better than an old one.
     fn collect(&self) -> Vec<MetricFamily> {
-        let Ok(room) = room(&self.path) else { return Vec::new() };
+        let Ok(room) = Room::of(&self.path) else { return Vec::new() };
         self.free.set(i64::try_from(room.free_bytes).unwrap_or(i64::MAX));
         self.size.set(i64::try_from(room.size_bytes).unwrap_or(i64::MAX));
         [&self.free, &self.size].into_iter().flat_map(Collector::collect).collect()
     }
 }
 
-fn room(path: &Path) -> std::io::Result<Room> {
-    let said = rustix::fs::statvfs(path)?;
-    Ok(Room {
-        free_bytes: said.f_bavail.saturating_mul(said.f_frsize),
-        size_bytes: said.f_blocks.saturating_mul(said.f_frsize),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::time::{Duration, Instant};
-
     use super::*;
-
-    const MIB: usize = 1 << 20;
-
-    /// Others write and remove files too, so one look proves nothing.
-    #[test]
-    fn a_file_takes_room() {
-        let dir = tempfile::tempdir().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let before = room(dir.path()).unwrap();
-            assert!(before.free_bytes > 0 && before.free_bytes <= before.size_bytes);
-            let mut file = tempfile::tempfile_in(dir.path()).unwrap();
-            for _ in 0..64 {
-                file.write_all(&vec![7; MIB]).unwrap();
-            }
-            file.sync_all().unwrap();
-            let after = room(dir.path()).unwrap();
-            assert_eq!(after.size_bytes, before.size_bytes);
-            if after.free_bytes + 32 * MIB as u64 <= before.free_bytes {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{before:?}, then {after:?}");
-        }
-    }
 
     #[test]
     fn a_directory_that_is_not_there_shows_nothing() {

@@ -4,6 +4,7 @@
 mod chance;
 mod data_dir;
 mod disk;
+mod room;
 mod sim;
 mod sim_file;
 mod sim_node;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use disk::DiskFiles;
+pub use room::Room;
 pub use sim::{Crash, SimFiles};
 
 /// A file system, as far as a log needs one.

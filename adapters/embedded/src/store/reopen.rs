@@ -9,7 +9,6 @@
 //! failed write left behind is whole or cut off, as after a kill; its flush is sent again, and
 //! finds itself stored or not.
 
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use fjall::PersistMode;
 
 use super::chain::Chain;
 use super::{Inner, Tables, open};
+use crate::files::Room;
 
 /// Tables that wait to be written out, before a flush waits for them. The database holds a writer
 /// at four, and for ever when its own threads have given up.
@@ -61,7 +61,8 @@ impl Inner {
         }
         let needed = self.config.memtable_bytes;
         // Where the volume cannot be asked, opening shows what is wrong with it.
-        if let Some(free) = free_bytes(&self.dir).ok().filter(|free| *free < needed) {
+        let room = Room::of(&self.dir).ok();
+        if let Some(free) = room.map(|room| room.free_bytes).filter(|free| *free < needed) {
             return Err(refused(format!(
                 "when its volume has {} MiB of room; it has {} MiB at {}",
                 needed >> 20,
@@ -96,10 +97,4 @@ impl Tables {
         }
         Ok(())
     }
-}
-
-/// Room that the volume of a directory has left for this process, bytes.
-fn free_bytes(dir: &Path) -> std::io::Result<u64> {
-    let said = rustix::fs::statvfs(dir)?;
-    Ok(said.f_bavail.saturating_mul(said.f_frsize))
 }

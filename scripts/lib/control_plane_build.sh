@@ -10,10 +10,8 @@ build() {
   find_go "$home"
   rm -rf "$bin" "$home/src"
   mkdir -p "$bin" "$home/src"
-  export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -modcacherw'
   # The caches are large and needed once.
-  export GOPATH=$home/go GOCACHE=$home/go-build
-  export GOTOOLCHAIN=local
+  set_go "$home/build"
   say "building $versions; log in target/k8s/build.log"
   # A process of its own, which ends at its first error.
   if ! "$project/scripts/control-plane" build-parts >"$home/build.log" 2>&1; then
@@ -21,7 +19,7 @@ build() {
     fail 'the build failed'
   fi
   printf '%s\n' "$versions" >"$bin/versions"
-  rm -rf "$home/src" "$home/go" "$home/go-build"
+  rm -rf "$home/src" "$home/build"
 }
 
 build_parts() {
@@ -36,12 +34,6 @@ build_parts() {
 
 # What the module proxy knows of MODULE@VERSION: the file or folder under KEY.
 module() { go mod download -json "$1" | sed -n "s/.*\"$2\": \"\(.*\)\".*/\1/p"; }
-
-# tools_file PACKAGE...: a file that imports them, so that their modules are required.
-tools_file() {
-  printf '//go:build tools\n\npackage tools\n\n'
-  printf 'import _ "%s"\n' "$@"
-}
 
 # A main module of its own, for `go install` refuses modules that replace others: every part of
 # Kubernetes that stands beside it in its own repository is its published version here.
@@ -60,8 +52,6 @@ build_kubernetes() {
     awk -v version="v0.$minor" '$1 ~ /^k8s.io\// && $2 == "v0.0.0" {
       print "replace " $1 " => " $1 " " version }' "$go_mod"
   } >go.mod
-  tools_file "${parts[@]}" >tools.go
-  go mod tidy
   # Without these it calls itself by a name that its own clients cannot read.
   for part in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     flags+=" -X $part.gitVersion=v$kubernetes -X $part.gitMajor=1 -X $part.gitMinor=${minor%%.*}"
@@ -74,9 +64,7 @@ build_etcd() {
   mkdir -p "$home/src/etcd"
   cd "$home/src/etcd" || exit
   printf 'module etcd\n\ngo 1.25\n' >go.mod
-  tools_file go.etcd.io/etcd/server/v3 >tools.go
-  go get -tags tools "go.etcd.io/etcd/server/v3@$etcd"
-  go mod tidy
+  go get "go.etcd.io/etcd/server/v3@$etcd"
   go build -p 2 -ldflags '-s -w' -o "$bin/etcd" go.etcd.io/etcd/server/v3
 }
 

@@ -3,6 +3,14 @@
 
 go_fetched=1.26.6
 
+# set_go DIR: where modules and caches go until the shell ends. Tools run for minutes, so what makes
+# a program fast or easy to debug is left out, and modules that only tests of others need are not
+# fetched.
+set_go() {
+  export CGO_ENABLED=0 GOTOOLCHAIN=local GOPATH=$1/go GOCACHE=$1/cache
+  export GOFLAGS='-trimpath -buildvcs=false -modcacherw -mod=mod "-gcflags=all=-N -l -dwarf=false"'
+}
+
 # find_go DIR: the Go that is there where it is new enough, else the one of a package, under DIR.
 find_go() {
   local minor

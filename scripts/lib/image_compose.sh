@@ -22,17 +22,14 @@ build_compose() {
   mkdir "$source"
   (
     set -e
-    export CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false -modcacherw' GOTOOLCHAIN=local
-    export GOPATH=$source/go GOCACHE=$source/cache
+    set_go "$source"
     cd "$source"
     go mod download -json "$module@$compose_version" >module.json
     sed 's/^module .*/module compose/' \
       "$(sed -n 's/.*"GoMod": "\(.*\)".*/\1/p' module.json)" >go.mod
     echo "require $module $compose_version" >>go.mod
-    printf '//go:build tools\npackage tools\nimport _ "%s/cmd"\n' "$module" >tools.go
-    go mod tidy
-    go build -ldflags "-s -w -X $module/internal.Version=$compose_version" -o docker-compose \
-      "$module/cmd"
+    go build -o docker-compose \
+      -ldflags "-s -w -X $module/internal.Version=$compose_version" "$module/cmd"
   ) >"$run/compose.log" 2>&1 || fail "building compose: $(tail -n 5 "$run/compose.log")"
   mv "$source/docker-compose" target/image/docker-compose
   echo "$compose_version" >target/image/compose

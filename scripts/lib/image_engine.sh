@@ -72,15 +72,15 @@ make_base() {
   fi
   mkdir -p "$run/cargo"
   cargo vendor --quiet --locked "$run/cargo/vendor" >/dev/null
-  printf '[source.crates-io]\nreplace-with = "vendored"\n[source.vendored]\ndirectory = "%s"\n' \
-    /opt/rust/cargo/vendor >"$run/cargo/config.toml"
+  printf '[source.crates-io]\nreplace-with = "vendored"\n[source.vendored]\ndirectory = "%s"\n%s\n' \
+    /opt/rust/cargo/vendor "$profile" >"$run/cargo/config.toml"
   sysroot=$(rustc --print sysroot)
   # Paths of what comes from elsewhere get a new beginning, what symbolic links point to does not.
   tar --create --file - --directory "$root" . \
     --directory "$sysroot" --exclude lib/rustlib/src \
     --transform 'flags=rSh;s,^\(bin\|lib\|cargo\),opt/rust/\1,' bin/rustc bin/cargo lib \
     --directory "$run" cargo |
-    docker import --change "ENV CARGO_HOME=/opt/rust/cargo $optimised" \
+    docker import --change 'ENV CARGO_HOME=/opt/rust/cargo' \
       --change 'ENV PATH=/opt/rust/bin:/usr/bin:/bin:/usr/sbin:/sbin' - "$name" >/dev/null
   rm -rf "$run/cargo"
 }

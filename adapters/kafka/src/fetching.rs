@@ -17,6 +17,7 @@ use crate::client::{Cluster, Words, hear, plain};
 use crate::fetch::{Fetched, Fetcher, Trouble};
 use crate::inquiry::{Edge, Inquiry};
 use crate::log::log_id;
+use crate::reminder::Reminder;
 
 /// Bytes of a batch, unless a single record has more.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -96,6 +97,7 @@ pub(crate) fn reader_config(cluster: &Cluster) -> ClientConfig {
 pub(crate) struct Fetching {
     source: Source,
     words: Words,
+    reminder: Reminder,
     to_reader: mpsc::Sender<Batch>,
     is_away: watch::Sender<Option<String>>,
     attempted: String,
@@ -116,7 +118,17 @@ impl Fetching {
         attempted: String,
     ) -> Fetching {
         let (words, heard_at) = (Words::default(), Instant::now());
-        Fetching { source, words, to_reader, is_away, attempted, heard_at, in_doubt: false }
+        let reminder = Reminder::default();
+        Fetching {
+            source,
+            words,
+            reminder,
+            to_reader,
+            is_away,
+            attempted,
+            heard_at,
+            in_doubt: false,
+        }
     }
 
     /// Fetches from these offsets on until the reader goes or nothing can come any more.
@@ -192,7 +204,10 @@ impl Fetching {
                     self.in_doubt = true;
                     format!("there is no topic {name}")
                 }
-                Err(error) => self.words.why(&error),
+                Err(error) => {
+                    self.reminder.remind(consumer.client(), &self.source.cluster);
+                    self.words.why(&error)
+                }
             };
             self.is_away.send_replace(Some(why));
             return;

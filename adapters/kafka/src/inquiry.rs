@@ -1,6 +1,7 @@
 //! A client that only asks: which topics there are, where partitions begin and end, which cluster
 //! this is. Its calls block, each for the settings' timeout at most.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,14 @@ use agon_ports::{Assignment, PortError};
 use agon_schema::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::client::{Cluster, Words, hear, plain};
 use crate::describe::{TopicIds, topic_ids};
 use crate::error::OpenError;
+use crate::reminder::Reminder;
 
 /// How long one try of a call lasts before the client's words are heard.
 const SLICE: Duration = Duration::from_millis(500);
@@ -33,6 +36,7 @@ pub(crate) enum Edge {
 pub(crate) struct Inquiry {
     cluster: Cluster,
     words: Words,
+    reminder: Reminder,
     consumer: BaseConsumer<Words>,
 }
 
@@ -49,7 +53,7 @@ impl Inquiry {
         config.set("log.connection.close", "true");
         let consumer = config.create_with_context(words.clone());
         let consumer = consumer.map_err(|error| cluster.refused("make a client", error))?;
-        Ok(Inquiry { cluster: cluster.clone(), words, consumer })
+        Ok(Inquiry { cluster: cluster.clone(), words, reminder: Reminder::default(), consumer })
     }
 
     /// Hears what the client has to say beside its answers.
@@ -79,6 +83,7 @@ impl Inquiry {
                 Err(error) => {
                     let is_over = self.words.away().is_some() || left.is_zero();
                     if is_over || !is_of_connection(&error) {
+                        self.reminder.remind(self.consumer.client(), &self.cluster);
                         return Err(self.failed(&error));
                     }
                     thread::sleep(BETWEEN);
@@ -155,10 +160,11 @@ impl Inquiry {
             let (name, partition) = self.cluster.native(source);
             asked.add_partition_offset(&name, partition, offset)?;
         }
-        let answer = self.consumer.offsets_for_times(asked, wait)?;
+        let answer = self.consumer.offsets_for_times(asked.clone(), wait);
+        let answer = answer.map_err(|error| self.learn_leaders(&asked, error, wait))?;
         let mut offsets = Assignment::new();
         for element in answer.elements() {
-            element.error()?;
+            element.error().map_err(|error| self.learn_leaders(&asked, error, wait))?;
             let topic = self.cluster.topic_of(element.topic());
             let partition = u32::try_from(element.partition()).ok();
             let (Some(topic), Some(partition), Offset::Offset(offset)) =
@@ -170,6 +176,43 @@ impl Inquiry {
             offsets.insert(source, u64::try_from(offset).unwrap_or_default());
         }
         Ok(offsets)
+    }
+
+    /// What an error of `offsets_for_times` means, once the brokers were asked who leads what.
+    ///
+    /// The client keeps what it heard of leaders for a quarter of an hour. If that was "nobody", as
+    /// while a broker starts, it does not ask again by itself, and calls the partition unknown.
+    fn learn_leaders(
+        &self,
+        asked: &TopicPartitionList,
+        error: KafkaError,
+        wait: Duration,
+    ) -> KafkaError {
+        use RDKafkaErrorCode as Code;
+        if !matches!(
+            error.rdkafka_error_code(),
+            Some(Code::UnknownPartition | Code::LeaderNotAvailable)
+        ) {
+            return error;
+        }
+        let elements = asked.elements();
+        let names: BTreeSet<&str> = elements.iter().map(TopicPartitionListElem::topic).collect();
+        for name in names {
+            let known = match self.consumer.fetch_metadata(Some(name), wait) {
+                Ok(known) => known,
+                Err(error) => return error,
+            };
+            let is_known = |partition| {
+                let mut partitions = known.topics().iter().flat_map(MetadataTopic::partitions);
+                partitions.any(|known| known.id() == partition)
+            };
+            let of_topic = elements.iter().filter(|element| element.topic() == name);
+            if !of_topic.map(TopicPartitionListElem::partition).all(is_known) {
+                return error;
+            }
+        }
+        // There are such partitions, so asking again helps, now or when somebody leads them.
+        KafkaError::OffsetFetch(Code::LeaderNotAvailable)
     }
 }
 

@@ -41,6 +41,7 @@ pub mod log;
 mod owned;
 mod producer;
 mod reader;
+mod reminder;
 pub mod settings;
 mod survey;
 mod topics;

@@ -20,6 +20,7 @@ use crate::call::{Call, Deliveries, Ticket};
 use crate::client::{Cluster, Words, plain};
 use crate::error::OpenError;
 use crate::inquiry::Inquiry;
+use crate::reminder::Reminder;
 use crate::topics::{MESSAGE_BYTES_MAX, OVERHEAD_BYTES_MAX};
 
 /// Bytes of records that may be under way to the brokers. A larger call goes alone.
@@ -49,6 +50,7 @@ pub(crate) struct Appender {
 struct Live {
     producer: Arc<BaseProducer<Deliveries>>,
     words: Words,
+    reminder: Reminder,
     is_over: Arc<AtomicBool>,
     /// Held while the records of one call are handed over, so that they stand together.
     turn: Mutex<()>,
@@ -163,7 +165,9 @@ impl Appender {
         match code {
             Code::MessageTimedOut => {
                 let waited_ms = self.cluster.settings.append_timeout_ms;
-                let why = self.live().words.trouble();
+                let live = Arc::clone(&*self.live());
+                live.reminder.remind(live.producer.client(), &self.cluster);
+                let why = live.words.trouble();
                 let why = why.unwrap_or_else(|| "the brokers do not answer".to_owned());
                 let reason = format!("no acknowledgement within {waited_ms} ms: {why}");
                 PortError::later(attempted, reason)
@@ -246,7 +250,7 @@ fn start(cluster: &Cluster, inquiry: &Arc<Inquiry>) -> Result<Live, OpenError> {
         attempted: "start the thread that hears delivery reports".to_owned(),
         reason: error.to_string(),
     })?;
-    Ok(Live { producer, words, is_over, turn: Mutex::new(()) })
+    Ok(Live { producer, words, reminder: Reminder::default(), is_over, turn: Mutex::new(()) })
 }
 
 #[cfg(test)]

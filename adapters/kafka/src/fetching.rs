@@ -118,11 +118,10 @@ impl Fetching {
         attempted: String,
     ) -> Fetching {
         let (words, heard_at) = (Words::default(), Instant::now());
-        let reminder = Reminder::default();
         Fetching {
             source,
             words,
-            reminder,
+            reminder: Reminder::default(),
             to_reader,
             is_away,
             attempted,

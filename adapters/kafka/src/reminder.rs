@@ -1,8 +1,8 @@
 //! Tells a client its brokers once more.
 //!
 //! A client forgets every broker that an answer does not list. While all of them are fenced, as the
-//! only one is for an instant after a pause, answers list none; a client that gets two of these in
-//! a row knows nobody any more, and asks nobody, for good (librdkafka, issue 5301).
+//! only one is for an instant after a pause, answers list none; a client that waits for several at
+//! that moment may then know nobody, and ask nobody, for good (librdkafka, issue 5301).
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -23,7 +23,8 @@ const PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Reminder(Mutex<Option<Instant>>);
 
 impl Reminder {
-    /// To be called when brokers seem to be away; costs nothing where the client knows them.
+    /// To be called when brokers seem to be away. A client that knows them connects once more to
+    /// the address, and forgets it again with the next answer.
     pub(crate) fn remind<C: ClientContext>(&self, client: &Client<C>, cluster: &Cluster) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_some_and(|last| last.elapsed() < PAUSE) {
